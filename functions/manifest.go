@@ -1,0 +1,224 @@
+package functions
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+)
+
+// Kind says how a function runs.
+type Kind string
+
+// The kinds of function.
+const (
+	KindWASM   Kind = "wasm"   // a reactor that speaks catenary_v1
+	KindWASI   Kind = "wasi"   // an unmodified WASI preview 1 command
+	KindPlugin Kind = "plugin" // a process that speaks the plugin protocol
+)
+
+// Limits of one call. Zero takes the default.
+type Limits struct {
+	MemBytes int64         `json:"mem_bytes,omitempty"`
+	Time     time.Duration `json:"time_ns,omitempty"`
+	OutBytes int64         `json:"out_bytes,omitempty"`
+}
+
+// DefaultLimits apply where a manifest sets none.
+var DefaultLimits = Limits{MemBytes: 512 << 20, Time: 60 * time.Second, OutBytes: 64 << 20}
+
+// WithDefaults fills in what is zero.
+func (l Limits) WithDefaults() Limits {
+	if l.MemBytes == 0 {
+		l.MemBytes = DefaultLimits.MemBytes
+	}
+	if l.Time == 0 {
+		l.Time = DefaultLimits.Time
+	}
+	if l.OutBytes == 0 {
+		l.OutBytes = DefaultLimits.OutBytes
+	}
+	return l
+}
+
+// Port is one side of a function.
+type Port struct {
+	Schema *Schema `json:"schema"`
+	// Stream is true if the side carries any number of items; otherwise it carries exactly one.
+	Stream bool `json:"stream,omitempty"`
+}
+
+// CommandOutput says where a WASI command leaves its result: exactly one of File and Stdout.
+type CommandOutput struct {
+	File   string `json:"file,omitempty"` // in the scratch folder
+	Stdout bool   `json:"stdout,omitempty"`
+	// Type is the media type of the result. If the output schema is a blob or audio the bytes become one; otherwise
+	// they must be JSON that fits the schema, or text for a string.
+	Type string `json:"type,omitempty"`
+}
+
+// Uses is what a function may reach while it runs.
+type Uses struct {
+	Models []string `json:"models,omitempty"`
+}
+
+// Manifest describes one version of a function. Its digest (see [Manifest.Digest]) is the version.
+type Manifest struct {
+	Name     string `json:"name"`
+	Kind     Kind   `json:"kind"`
+	Artifact Digest `json:"artifact"`
+	In       Port   `json:"in"`
+	Out      Port   `json:"out"`
+	// Args of a WASI command. {field} stands for a field of the input, {field|file} for the path of a scratch file
+	// that holds it; {out} for the path of the output file. A plugin gets them as they are.
+	Args   []string       `json:"args,omitempty"`
+	Output *CommandOutput `json:"output,omitempty"`
+	Limits Limits         `json:"limits,omitzero"`
+	// Idle is how long an unused instance is kept; zero takes the server's default.
+	Idle time.Duration `json:"idle_ns,omitempty"`
+	// Image is "auto" or "off". Off means that start-up runs for each instance.
+	Image string `json:"image,omitempty"`
+	Uses  Uses   `json:"uses,omitzero"`
+	// Sample is a CBOR input with which the function is warmed before its image is taken.
+	Sample []byte `json:"sample,omitempty"`
+	// Encoding of values inside the function: "cbor" (default) or "json".
+	Encoding string `json:"encoding,omitempty"`
+}
+
+// Model describes weights that the GPU runtime holds once for all callers.
+type Model struct {
+	Name   string `json:"name"`
+	Engine string `json:"engine"` // "llama"
+	File   Digest `json:"file"`
+	Size   int64  `json:"size"`
+	// Context is the length of the model's context in tokens.
+	Context int `json:"context,omitempty"`
+	// Idle is how long the model stays on the device unused; zero takes the server's default.
+	Idle time.Duration `json:"idle_ns,omitempty"`
+}
+
+// Ref is a name pinned to one version: Digest is that of a Manifest or of a Model.
+type Ref struct {
+	Name   string `json:"name"`
+	Digest Digest `json:"digest"`
+}
+
+func (r Ref) String() string { return r.Name + "@" + r.Digest.Short() }
+
+var nameRE = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
+
+// CheckName returns an error wrapping [ErrInvalid] unless name is a letter followed by at most 62 letters, digits and
+// hyphens, all lower case. What says what the name is of.
+func CheckName(what, name string) error {
+	if !nameRE.MatchString(name) {
+		return fmt.Errorf("%w: %s name %q: use a lower-case letter, then letters, digits and hyphens, at most 63 in all", ErrInvalid, what, shorten(name))
+	}
+	return nil
+}
+
+// Digest returns the version: the digest of the manifest's canonical JSON.
+func (m *Manifest) Digest() Digest { return DigestOf(m.Canonical()) }
+
+// Canonical returns the manifest as JSON with sorted keys of maps and fields in the order of the struct.
+func (m *Manifest) Canonical() []byte { return canonical(m) }
+
+// Ref returns the manifest's name and version.
+func (m *Manifest) Ref() Ref { return Ref{m.Name, m.Digest()} }
+
+// Digest returns the version of the model: the digest of its canonical JSON.
+func (m *Model) Digest() Digest { return DigestOf(m.Canonical()) }
+
+// Canonical returns the model as JSON.
+func (m *Model) Canonical() []byte { return canonical(m) }
+
+// Ref returns the model's name and version.
+func (m *Model) Ref() Ref { return Ref{m.Name, m.Digest()} }
+
+func canonical(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("functions: " + err.Error()) // only plain data is passed
+	}
+	return b
+}
+
+// Validate returns all faults of the manifest joined, each wrapping [ErrInvalid].
+func (m *Manifest) Validate() error {
+	var faults []error
+	fault := func(format string, args ...any) {
+		faults = append(faults, fmt.Errorf("%w: function %q: "+format, append([]any{ErrInvalid, m.Name}, args...)...))
+	}
+	if err := CheckName("function", m.Name); err != nil {
+		faults = append(faults, err)
+	}
+	if !slices.Contains([]Kind{KindWASM, KindWASI, KindPlugin}, m.Kind) {
+		fault("kind %q is none of wasm, wasi, plugin", m.Kind)
+	}
+	if _, err := ParseDigest(string(m.Artifact)); err != nil {
+		fault("artifact: %v", err)
+	}
+	for _, p := range []struct {
+		name string
+		port Port
+	}{{"in", m.In}, {"out", m.Out}} {
+		if p.port.Schema == nil {
+			fault("%s has no schema", p.name)
+		} else if err := p.port.Schema.Validate(); err != nil {
+			fault("%s: %v", p.name, err)
+		}
+	}
+	if m.In.Stream {
+		fault("a stream as input is not supported yet; take one value")
+	}
+	switch m.Kind {
+	case KindWASI:
+		if m.Output == nil || (m.Output.File == "") == !m.Output.Stdout {
+			fault("a wasi command needs out: {file: NAME} or out: {stdout: true}")
+		}
+		if m.Out.Stream {
+			fault("a wasi command gives one value, not a stream")
+		}
+	default:
+		if m.Output != nil {
+			fault("out belongs to kind wasi only")
+		}
+		if m.Kind == KindPlugin && len(m.Uses.Models) > 0 {
+			fault("a plugin can't use models yet; use kind wasm")
+		}
+	}
+	if l := m.Limits; l.MemBytes < 0 || l.Time < 0 || l.OutBytes < 0 || m.Idle < 0 {
+		fault("limits and idle must not be negative")
+	}
+	if !slices.Contains([]string{"", "auto", "off"}, m.Image) {
+		fault("image %q is neither auto nor off", m.Image)
+	}
+	if !slices.Contains([]string{"", "cbor", "json"}, m.Encoding) {
+		fault("encoding %q is neither cbor nor json", m.Encoding)
+	}
+	for _, name := range m.Uses.Models {
+		if err := CheckName("model", name); err != nil {
+			fault("uses: %v", err)
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// Validate returns all faults of the model joined, each wrapping [ErrInvalid].
+func (m *Model) Validate() error {
+	var faults []error
+	if err := CheckName("model", m.Name); err != nil {
+		faults = append(faults, err)
+	}
+	if m.Engine != "llama" {
+		faults = append(faults, fmt.Errorf("%w: model %q: engine %q is unknown; use llama", ErrInvalid, m.Name, m.Engine))
+	}
+	if _, err := ParseDigest(string(m.File)); err != nil {
+		faults = append(faults, fmt.Errorf("model %q: file: %w", m.Name, err))
+	}
+	if m.Size < 0 || m.Context < 0 || m.Idle < 0 {
+		faults = append(faults, fmt.Errorf("%w: model %q: size, context and idle must not be negative", ErrInvalid, m.Name))
+	}
+	return errors.Join(faults...)
+}

@@ -1,0 +1,138 @@
+package functions
+
+import (
+	"context"
+	"io"
+	"sync"
+)
+
+// Default bounds of an edge: enough to keep both ends busy, little enough that a slow reader is felt at once.
+const (
+	DefaultEdgeItems = 16
+	DefaultEdgeBytes = 4 << 20
+)
+
+// Stream is a bounded edge between one writer and one reader. It is full when it holds maxItems items, or when the
+// next item would take it past maxBytes (an item larger than that passes alone). The writer ends it with CloseSend,
+// the reader gives it up with CloseRecv; both may be called again and from any goroutine, the first call counts.
+type Stream struct {
+	maxItems int
+	maxBytes int64
+
+	mu      sync.Mutex // guards the fields below
+	items   []Item
+	bytes   int64
+	sendErr error         // set by CloseSend: io.EOF, or why the writer failed
+	recvErr error         // set by CloseRecv: why the reader is gone
+	changed chan struct{} // closed and replaced at every change that a waiter may wait for
+}
+
+// NewStream returns an open stream. A bound of 0 or less takes its default.
+func NewStream(maxItems int, maxBytes int64) *Stream {
+	if maxItems <= 0 {
+		maxItems = DefaultEdgeItems
+	}
+	if maxBytes <= 0 {
+		maxBytes = DefaultEdgeBytes
+	}
+	return &Stream{maxItems: maxItems, maxBytes: maxBytes, changed: make(chan struct{})}
+}
+
+// Send adds it, waiting while the stream is full. It returns the error given to CloseRecv once the reader is gone, and
+// [ErrClosed] after CloseSend.
+func (s *Stream) Send(ctx context.Context, it Item) error {
+	size := it.Size()
+	for {
+		s.mu.Lock()
+		switch {
+		case s.recvErr != nil:
+			err := s.recvErr
+			s.mu.Unlock()
+			return err
+		case s.sendErr != nil:
+			s.mu.Unlock()
+			return ErrClosed
+		case len(s.items) == 0 || (len(s.items) < s.maxItems && s.bytes+size <= s.maxBytes):
+			s.items = append(s.items, it)
+			s.bytes += size
+			s.broadcast()
+			s.mu.Unlock()
+			return nil
+		}
+		wait := s.changed
+		s.mu.Unlock()
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// Recv takes the oldest item. Items sent before CloseSend are still delivered; then it returns io.EOF, or the writer's
+// error. After CloseRecv it returns the error given there.
+func (s *Stream) Recv(ctx context.Context) (Item, error) {
+	for {
+		s.mu.Lock()
+		switch {
+		case s.recvErr != nil:
+			err := s.recvErr
+			s.mu.Unlock()
+			return Item{}, err
+		case len(s.items) > 0:
+			it := s.items[0]
+			s.items[0] = Item{}
+			s.items = s.items[1:]
+			s.bytes -= it.Size()
+			s.broadcast()
+			s.mu.Unlock()
+			return it, nil
+		case s.sendErr != nil:
+			err := s.sendErr
+			s.mu.Unlock()
+			return Item{}, err
+		}
+		wait := s.changed
+		s.mu.Unlock()
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return Item{}, context.Cause(ctx)
+		}
+	}
+}
+
+// CloseSend ends the stream for its reader: with io.EOF if err is nil, with err otherwise.
+func (s *Stream) CloseSend(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sendErr != nil {
+		return
+	}
+	if err == nil {
+		err = io.EOF
+	}
+	s.sendErr = err
+	s.broadcast()
+}
+
+// CloseRecv drops what the stream holds and makes every Send return err ([ErrClosed] if it is nil).
+func (s *Stream) CloseRecv(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.recvErr != nil {
+		return
+	}
+	if err == nil {
+		err = ErrClosed
+	}
+	s.recvErr = err
+	s.items, s.bytes = nil, 0
+	s.broadcast()
+}
+
+// broadcast wakes all who wait; mu is held.
+func (s *Stream) broadcast() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}

@@ -1,0 +1,54 @@
+package sdk
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/catenary-run/catenary/chains/spec"
+	"github.com/catenary-run/catenary/functions"
+)
+
+// DescribeEnv is the environment variable under which Main, guest.Serve and plugin.Serve print a Description as JSON
+// and exit instead of serving: `catenary build` sets it to 1.
+const DescribeEnv = "CATENARY_DESCRIBE"
+
+// Description is what a program says of itself to the build.
+type Description struct {
+	Functions []FuncDescription  `json:"functions,omitempty"`
+	Chains    []ChainDescription `json:"chains,omitempty"`
+}
+
+// FuncDescription is a function's contract.
+type FuncDescription struct {
+	Name string         `json:"name"`
+	In   functions.Port `json:"in"`
+	Out  functions.Port `json:"out"`
+}
+
+// ChainDescription is a chain and, since its spec leaves them out, the positions of its parts: "" for the chain, a
+// step's name for the step, NAME/0 for the step's first case.
+type ChainDescription struct {
+	Spec      spec.Chain        `json:"spec"`
+	Positions map[string]string `json:"positions,omitempty"`
+}
+
+// Describing reports whether the program runs to describe itself.
+func Describing() bool { return os.Getenv(DescribeEnv) == "1" }
+
+// Describe returns the function's contract.
+func (f Func[I, O]) Describe() (FuncDescription, error) {
+	in, out, err := f.Ports()
+	return FuncDescription{Name: f.name, In: in, Out: out}, err
+}
+
+// Print writes d as one line of JSON.
+func (d Description) Print(w io.Writer) error {
+	b, err := json.Marshal(d)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "%s\n", b)
+	return err
+}
