@@ -1,0 +1,202 @@
+package sandboxtest
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/catenary-run/catenary/functions"
+	"github.com/catenary-run/catenary/sandbox"
+	"github.com/catenary-run/catenary/sandbox/sandboxtest/fixture"
+	"github.com/google/go-cmp/cmp"
+)
+
+// testReset holds an instance to its word: what it serves after a Reset without error is a whole call of its own.
+func (s *suite) testReset(t *testing.T, code sandbox.Code) {
+	inst := start(t, code)
+	for range 3 {
+		items, err := serve(t, t.Context(), inst, &host{}, fixture.In{Do: fixture.Remember})
+		if err != nil || len(items) != 1 {
+			t.Fatalf("%d items, error %v", len(items), err)
+		}
+		if n := decode(t, items[0]).N; s.Captured && n != 1+warmUps(t, code) {
+			t.Errorf("call number %d of the instance, want what a fresh one says", n)
+		}
+		switch err := inst.Reset(t.Context()); {
+		case errors.Is(err, sandbox.ErrSpent):
+			return
+		case err != nil:
+			t.Fatalf("reset: %v", err)
+		}
+	}
+}
+
+// warmUps returns how many calls a fresh instance remembers from before it was captured.
+func warmUps(t *testing.T, code sandbox.Code) int {
+	t.Helper()
+	items, err := call(t, code, &host{}, fixture.In{Do: fixture.Remember})
+	if err != nil || len(items) != 1 {
+		t.Fatalf("%d items, error %v", len(items), err)
+	}
+	return decode(t, items[0]).N - 1
+}
+
+// testMany starts instances side by side: each has its own name, state and answer.
+func (s *suite) testMany(t *testing.T, code sandbox.Code) {
+	const n = 8
+	base := warmUps(t, code)
+	var mu sync.Mutex
+	ids := map[string]bool{}
+	var all sync.WaitGroup
+	for range n {
+		all.Go(func() {
+			inst, err := code.New(t.Context())
+			if err != nil {
+				t.Errorf("new instance: %v", err)
+				return
+			}
+			defer inst.Close()
+			items, err := serve(t, t.Context(), inst, &host{}, fixture.In{Do: fixture.Remember})
+			if err != nil || len(items) != 1 {
+				t.Errorf("%d items, error %v", len(items), err)
+				return
+			}
+			if got := decode(t, items[0]).N; got != base+1 {
+				t.Errorf("an instance remembers %d calls, want %d", got, base+1)
+			}
+			if inst.MemBytes() < 0 {
+				t.Errorf("memory %d", inst.MemBytes())
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			ids[inst.ID()] = true
+		})
+	}
+	all.Wait()
+	if len(ids) != n || ids[""] {
+		t.Errorf("%d different names for %d instances", len(ids), n)
+	}
+}
+
+func (s *suite) testPrepare(t *testing.T) {
+	garbage, digest := scratchFile(t, []byte("this is no program"))
+	for _, test := range []struct {
+		name     string
+		artifact string
+		digest   functions.Digest
+		want     []error // any of them
+	}{
+		{"wrong digest", s.artifact, digest, []error{functions.ErrInvalid}},
+		{"garbage", garbage, digest, []error{functions.ErrInvalid, functions.ErrColdStart}},
+		{"no file", garbage + ".missing", digest, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := s.manifest
+			m.Artifact = test.digest
+			_, err := s.driver.Prepare(t.Context(), &m, test.artifact)
+			if err == nil {
+				t.Fatal("prepared")
+			}
+			ok := test.want == nil
+			for _, want := range test.want {
+				ok = ok || errors.Is(err, want)
+			}
+			if !ok {
+				t.Errorf("got %v, want one of %v", err, test.want)
+			}
+		})
+	}
+	t.Run("twice", func(t *testing.T) {
+		first, err := s.driver.Prepare(t.Context(), &s.manifest, s.artifact)
+		if err != nil {
+			t.Fatal(err)
+		}
+		second, err := s.driver.Prepare(t.Context(), &s.manifest, s.artifact)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(first, second); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func (s *suite) testTimeLimit(t *testing.T) {
+	code := s.load(t, func(m *functions.Manifest) { m.Limits.Time = 100 * time.Millisecond })
+	t.Cleanup(func() { code.Close() })
+	for _, do := range []string{fixture.Spin, fixture.Sleep} {
+		t.Run(do, func(t *testing.T) {
+			_, err := call(t, code, &host{}, fixture.In{Do: do})
+			if !errors.Is(err, functions.ErrTimeLimit) || functions.CodeOf(err) != functions.CodeOf(functions.ErrTimeLimit) {
+				t.Errorf("got %v, want functions.ErrTimeLimit", err)
+			}
+		})
+	}
+}
+
+func (s *suite) testOutputLimit(t *testing.T) {
+	code := s.load(t, func(m *functions.Manifest) { m.Limits.OutBytes = 1 << 20 })
+	t.Cleanup(func() { code.Close() })
+	for _, test := range []struct {
+		name  string
+		in    fixture.In
+		items int
+		want  error
+	}{
+		{"many items within", fixture.In{Do: fixture.Count, N: 9, Bytes: 100_000}, 9, nil},
+		{"many items beyond", fixture.In{Do: fixture.Count, N: 100, Bytes: 100_000}, 10, functions.ErrOutputLimit},
+		{"one item beyond", fixture.In{Do: fixture.Count, N: 1, Bytes: 2 << 20}, 0, functions.ErrOutputLimit},
+		{"blob within", fixture.In{Do: fixture.Blob, Bytes: 1_000_000}, 1, nil},
+		{"blob beyond", fixture.In{Do: fixture.Blob, Bytes: 2 << 20}, 0, functions.ErrOutputLimit},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			items, err := call(t, code, &host{}, test.in)
+			if !errors.Is(err, test.want) {
+				t.Errorf("got %v, want %v", err, test.want)
+			}
+			if len(items) != test.items {
+				t.Errorf("%d items, want %d", len(items), test.items)
+			}
+		})
+	}
+}
+
+func (s *suite) testMemoryLimit(t *testing.T) {
+	code := s.load(t, func(m *functions.Manifest) { m.Limits.MemBytes = s.MemBytes })
+	t.Cleanup(func() { code.Close() })
+	if _, err := call(t, code, &host{}, fixture.In{Do: fixture.Echo}); err != nil {
+		t.Fatalf("within the limit: %v", err)
+	}
+	_, err := call(t, code, &host{}, fixture.In{Do: fixture.Grow})
+	if !errors.Is(err, functions.ErrMemoryLimit) || functions.CodeOf(err) != functions.CodeOf(functions.ErrMemoryLimit) {
+		t.Errorf("got %v, want functions.ErrMemoryLimit", err)
+	}
+}
+
+func (s *suite) testGenerate(t *testing.T) {
+	code := s.load(t, func(m *functions.Manifest) { m.Uses.Models = []string{"llm"} })
+	t.Cleanup(func() { code.Close() })
+	h := &host{models: []string{"llm"}, answers: []functions.Token{{Text: "to"}, {Text: ""}, {Text: "kens", Finish: "stop"}}}
+	items, err := call(t, code, h, fixture.In{Do: fixture.Generate, Model: "llm", Text: "hi", N: 12})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, it := range items {
+		got = append(got, decode(t, it).Text)
+	}
+	if diff := cmp.Diff([]string{"to", "", "kensstop"}, got); diff != "" {
+		t.Error(diff)
+	}
+	want := []functions.Generation{{Messages: []functions.Message{{Role: "user", Content: "hi"}}, MaxTokens: 12}}
+	if diff := cmp.Diff(want, h.requests); diff != "" {
+		t.Error(diff)
+	}
+	if h.open != 0 {
+		t.Errorf("%d token streams were left open", h.open)
+	}
+	if _, err := call(t, code, h, fixture.In{Do: fixture.Generate, Model: "other"}); !errors.Is(err, functions.ErrDenied) {
+		t.Errorf("another model: got %v, want functions.ErrDenied", err)
+	}
+}
