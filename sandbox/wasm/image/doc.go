@@ -1,0 +1,2 @@
+// Package image keeps what a started guest's memory holds, and makes copy-on-write memories of it.
+package image
