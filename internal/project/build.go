@@ -1,0 +1,245 @@
+package project
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/catenary-run/catenary/chains/specfile"
+	"github.com/catenary-run/catenary/functions"
+	"github.com/catenary-run/catenary/functions/value"
+	"github.com/catenary-run/catenary/sdk"
+)
+
+// Build builds the project at dir and leaves its bundle in DIR/.catenary. It needs Go for functions and chains that are Go
+// packages, and tells progress on talk. Equal sources give an equal bundle. Its error joins the faults of all parts.
+func Build(ctx context.Context, dir string, talk io.Writer) (*Bundle, error) {
+	file, err := Load(dir)
+	if err != nil {
+		return nil, err
+	}
+	b := &builder{dir: dir, talk: talk, bundle: &Bundle{blobs: filepath.Join(dir, Folder, "blobs")}, contracts: map[string]sdk.FuncDescription{}}
+	if err := os.MkdirAll(b.bundle.blobs, 0o755); err != nil {
+		return nil, err
+	}
+	if b.work, err = os.MkdirTemp("", "catenary-build-"); err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(b.work)
+	if err := b.build(ctx, file); err != nil {
+		return nil, err
+	}
+	return b.bundle, b.bundle.save(dir)
+}
+
+type builder struct {
+	dir, work string
+	talk      io.Writer
+	bundle    *Bundle
+	contracts map[string]sdk.FuncDescription // of functions, by name: from their own programs and from chains in Go
+}
+
+func (b *builder) build(ctx context.Context, file *File) error {
+	var faults []error
+	// Chains come first: those in Go know the types of functions that can't describe themselves.
+	for _, c := range file.Chains {
+		if err := b.chain(ctx, c); err != nil {
+			faults = append(faults, fmt.Errorf("chain %s: %w", c.Name, err))
+		}
+	}
+	for _, m := range file.Models {
+		if err := b.model(m); err != nil {
+			faults = append(faults, fmt.Errorf("model %s: %w", m.Name, err))
+		}
+	}
+	for _, fn := range file.Functions {
+		start := time.Now()
+		if err := b.function(ctx, fn); err != nil {
+			faults = append(faults, fmt.Errorf("function %s: %w", fn.Name, err))
+			continue
+		}
+		fmt.Fprintf(b.talk, "built %s (%s) in %s\n", fn.Name, fn.Kind, time.Since(start).Round(10*time.Millisecond))
+	}
+	return errors.Join(faults...)
+}
+
+func (b *builder) chain(ctx context.Context, c Chain) error {
+	if c.File != "" {
+		path := b.path(c.File)
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		s, err := specfile.Parse(path, data)
+		if err != nil {
+			return err
+		}
+		if s.Name != c.Name {
+			return fmt.Errorf("%w: %s: the chain in this file is called %q", functions.ErrInvalid, s.Pos, s.Name)
+		}
+		b.bundle.Chains = append(b.bundle.Chains, sdk.ChainDescription{Spec: s, Positions: s.Positions()})
+		return nil
+	}
+	d, err := b.describe(ctx, b.path(c.Package))
+	if err != nil {
+		return err
+	}
+	for _, f := range d.Functions {
+		b.contracts[f.Name] = f
+	}
+	i := slices.IndexFunc(d.Chains, func(d sdk.ChainDescription) bool { return d.Spec.Name == c.Name })
+	if i < 0 {
+		return fmt.Errorf("%w: package %s passes no chain of this name to sdk.Main", functions.ErrNotFound, c.Package)
+	}
+	b.bundle.Chains = append(b.bundle.Chains, d.Chains[i])
+	return nil
+}
+
+func (b *builder) model(m Model) error {
+	digest, size, err := b.bundle.addBlob(b.path(m.File))
+	if err != nil {
+		return err
+	}
+	model := functions.Model{Name: m.Name, Engine: m.Engine, File: digest, Size: size, Context: m.Context, Idle: time.Duration(m.Idle)}
+	if err := model.Validate(); err != nil {
+		return err
+	}
+	b.bundle.Models = append(b.bundle.Models, model)
+	return nil
+}
+
+func (b *builder) function(ctx context.Context, fn Function) error {
+	m := functions.Manifest{
+		Name: fn.Name, Kind: fn.Kind, Args: fn.Args,
+		Limits: functions.Limits{MemBytes: int64(fn.Limits.Mem), Time: time.Duration(fn.Limits.Time), OutBytes: int64(fn.Limits.Out)},
+		Idle:   time.Duration(fn.Idle), Image: fn.Image, Uses: functions.Uses{Models: fn.Uses.Models},
+	}
+	if fn.Out != nil {
+		m.Output = &functions.CommandOutput{File: fn.Out.File, Stdout: fn.Out.Stdout, Type: fn.Out.Type}
+	}
+	artifact := b.path(fn.Artifact)
+	if fn.Source != "" {
+		d, err := b.describe(ctx, b.path(fn.Source))
+		if err != nil {
+			return err
+		}
+		if len(d.Functions) != 1 || d.Functions[0].Name != fn.Name {
+			return fmt.Errorf("%w: package %s serves %s", functions.ErrInvalid, fn.Source, names(d.Functions))
+		}
+		b.contracts[fn.Name] = d.Functions[0]
+		if artifact, err = b.compile(ctx, fn); err != nil {
+			return err
+		}
+	}
+	contract, known := b.contracts[fn.Name]
+	if !known {
+		var err error
+		if contract, err = commandContract(fn); err != nil {
+			return err
+		}
+	}
+	m.In, m.Out = contract.In, contract.Out
+	if fn.Sample != nil {
+		var err error
+		if m.Sample, err = sample(m.In.Schema, fn.Sample); err != nil {
+			return err
+		}
+	}
+	var err error
+	if m.Artifact, _, err = b.bundle.addBlob(artifact); err != nil {
+		return err
+	}
+	if err := m.Validate(); err != nil {
+		return err
+	}
+	b.bundle.Manifests = append(b.bundle.Manifests, m)
+	return nil
+}
+
+// sample turns the sample of catenary.yaml into a value of the schema.
+func sample(s *functions.Schema, v any) ([]byte, error) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("%w: sample: %w", functions.ErrInvalid, err)
+	}
+	b, blobs, err := value.FromJSON(s, text)
+	if err != nil {
+		return nil, fmt.Errorf("sample: %w", err)
+	}
+	if len(blobs) > 0 {
+		return nil, fmt.Errorf("%w: sample: a sample can't hold blobs", functions.ErrInvalid)
+	}
+	return b, nil
+}
+
+// describe builds a Go package for this machine and has it describe itself.
+func (b *builder) describe(ctx context.Context, dir string) (sdk.Description, error) {
+	bin := filepath.Join(b.work, "describe")
+	if err := b.goBuild(ctx, dir, bin, nil); err != nil {
+		return sdk.Description{}, err
+	}
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, bin)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), sdk.DescribeEnv+"=1")
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return sdk.Description{}, fmt.Errorf("%w: package %s does not describe itself: %w\n%s", functions.ErrInvalid, dir, err, strings.TrimSpace(stderr.String()))
+	}
+	var d sdk.Description
+	if err := json.Unmarshal(stdout.Bytes(), &d); err != nil {
+		return sdk.Description{}, fmt.Errorf("%w: package %s: its main or init must call guest.Serve, plugin.Serve or sdk.Main: %w", functions.ErrInvalid, dir, err)
+	}
+	return d, nil
+}
+
+// compile builds the artifact of a function that is a Go package and returns its file.
+func (b *builder) compile(ctx context.Context, fn Function) (string, error) {
+	out := filepath.Join(b.work, fn.Name)
+	if fn.Kind == functions.KindWASM {
+		return out, b.goBuild(ctx, b.path(fn.Source), out, []string{"GOOS=wasip1", "GOARCH=wasm"}, "-buildmode=c-shared")
+	}
+	return out, b.goBuild(ctx, b.path(fn.Source), out, nil)
+}
+
+func (b *builder) goBuild(ctx context.Context, dir, out string, env []string, flags ...string) error {
+	args := append([]string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", out}, flags...)
+	cmd := exec.CommandContext(ctx, "go", append(args, ".")...)
+	cmd.Dir = dir
+	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0"), env...)
+	msg, err := cmd.CombinedOutput()
+	if errors.Is(err, exec.ErrNotFound) {
+		return fmt.Errorf("%w: building a Go package needs the go command", functions.ErrNotFound)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: go build %s: %w\n%s", functions.ErrInvalid, dir, err, bytes.TrimSpace(msg))
+	}
+	return nil
+}
+
+func (b *builder) path(rel string) string {
+	if filepath.IsAbs(rel) {
+		return rel
+	}
+	return filepath.Join(b.dir, filepath.FromSlash(rel))
+}
+
+func names(fns []sdk.FuncDescription) string {
+	if len(fns) == 0 {
+		return "no function"
+	}
+	var all []string
+	for _, f := range fns {
+		all = append(all, f.Name)
+	}
+	return strings.Join(all, ", ")
+}

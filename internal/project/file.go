@@ -1,0 +1,188 @@
+package project
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/catenary-run/catenary/functions"
+)
+
+// FileName is the name of the file that describes a project.
+const FileName = "catenary.yaml"
+
+// maxFileBytes bounds catenary.yaml.
+const maxFileBytes = 1 << 20
+
+// File is what catenary.yaml says.
+type File struct {
+	Functions []Function `yaml:"functions"`
+	Models    []Model    `yaml:"models"`
+	Chains    []Chain    `yaml:"chains"`
+}
+
+// Function is one entry of functions. Exactly one of Source and Artifact is set.
+type Function struct {
+	Name     string         `yaml:"name"`
+	Kind     functions.Kind `yaml:"kind"`
+	Source   string         `yaml:"source"`   // folder of a Go package
+	Artifact string         `yaml:"artifact"` // file
+	Args     []string       `yaml:"args"`
+	Out      *Output        `yaml:"out"`
+	Limits   Limits         `yaml:"limits"`
+	Idle     Duration       `yaml:"idle"`
+	Image    string         `yaml:"image"`
+	Uses     Uses           `yaml:"uses"`
+	Sample   any            `yaml:"sample"`
+}
+
+// Output is where a WASI command leaves its result.
+type Output struct {
+	File   string `yaml:"file"`
+	Stdout bool   `yaml:"stdout"`
+	Type   string `yaml:"type"`
+}
+
+// Limits of one call of a function.
+type Limits struct {
+	Mem  Size     `yaml:"mem"`
+	Time Duration `yaml:"time"`
+	Out  Size     `yaml:"out"`
+}
+
+// Uses is what a function may reach.
+type Uses struct {
+	Models []string `yaml:"models"`
+}
+
+// Model is one entry of models.
+type Model struct {
+	Name    string   `yaml:"name"`
+	Engine  string   `yaml:"engine"`
+	File    string   `yaml:"file"`
+	Context int      `yaml:"context"`
+	Idle    Duration `yaml:"idle"`
+}
+
+// Chain is one entry of chains: a YAML file, or a Go package whose main calls sdk.Main. Exactly one is set.
+type Chain struct {
+	Name    string `yaml:"name"`
+	File    string `yaml:"file"`
+	Package string `yaml:"package"`
+}
+
+// Size is a count of bytes, written as a number with B, KiB, MiB or GiB.
+type Size int64
+
+// UnmarshalYAML reads a size.
+func (s *Size) UnmarshalYAML(n *yaml.Node) error {
+	v, err := ParseSize(n.Value)
+	if err != nil {
+		return fmt.Errorf("line %d: %w", n.Line, err)
+	}
+	*s = Size(v)
+	return nil
+}
+
+// ParseSize reads a size such as 512MiB. A plain number counts bytes.
+func ParseSize(text string) (int64, error) {
+	digits := strings.TrimRight(text, "KMGiB")
+	unit, known := map[string]int64{"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}[text[len(digits):]]
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || !known || n < 0 || n > (1<<62)/unit {
+		return 0, fmt.Errorf("%w: size %q: write a number and B, KiB, MiB or GiB, such as 512MiB", functions.ErrInvalid, text)
+	}
+	return n * unit, nil
+}
+
+// Duration is a span of time, written as for time.ParseDuration.
+type Duration time.Duration
+
+// UnmarshalYAML reads a duration.
+func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
+	v, err := time.ParseDuration(n.Value)
+	if err != nil || v < 0 {
+		return fmt.Errorf("%w: line %d: duration %q: write a number and a unit, such as 30s or 5m", functions.ErrInvalid, n.Line, n.Value)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// Load reads the catenary.yaml of dir.
+func Load(dir string) (*File, error) {
+	path := filepath.Join(dir, FileName)
+	info, err := os.Stat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %s: there is no %s in this folder", functions.ErrNotFound, dir, FileName)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > maxFileBytes {
+		return nil, fmt.Errorf("%w: %s has %d bytes; at most %d are read", functions.ErrInvalid, path, info.Size(), maxFileBytes)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(path, data)
+}
+
+// Parse reads the text of a catenary.yaml; name is for messages. Unknown and duplicate keys are errors. The error joins
+// all faults, each wrapping functions.ErrInvalid.
+func Parse(name string, data []byte) (*File, error) {
+	var f File
+	if err := yaml.Load(data, &f, yaml.WithKnownFields()); err != nil {
+		return nil, fmt.Errorf("%w: %s: %s", functions.ErrInvalid, name, strings.TrimPrefix(err.Error(), "yaml: "))
+	}
+	if err := f.validate(); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return &f, nil
+}
+
+// validate checks what does not need the file system. What a manifest can check is left to the manifest.
+func (f *File) validate() error {
+	var faults []error
+	fault := func(format string, args ...any) {
+		faults = append(faults, fmt.Errorf("%w: "+format, append([]any{functions.ErrInvalid}, args...)...))
+	}
+	seen := map[string]bool{}
+	named := func(what, name string) {
+		if err := functions.CheckName(what, name); err != nil {
+			faults = append(faults, err)
+		}
+		if seen[what+name] {
+			fault("%s %q is there twice", what, name)
+		}
+		seen[what+name] = true
+	}
+	for _, fn := range f.Functions {
+		named("function", fn.Name)
+		if (fn.Source == "") == (fn.Artifact == "") {
+			fault("function %q needs exactly one of source (a Go package) and artifact (a file)", fn.Name)
+		}
+		if fn.Kind == functions.KindWASI && fn.Source != "" {
+			fault("function %q: kind wasi takes an artifact; a Go package is built as kind wasm or plugin", fn.Name)
+		}
+	}
+	for _, m := range f.Models {
+		named("model", m.Name)
+		if m.File == "" {
+			fault("model %q needs a file", m.Name)
+		}
+	}
+	for _, c := range f.Chains {
+		named("chain", c.Name)
+		if (c.File == "") == (c.Package == "") {
+			fault("chain %q needs exactly one of file (YAML) and package (Go)", c.Name)
+		}
+	}
+	return errors.Join(faults...)
+}
