@@ -1,0 +1,2 @@
+// Package specfile reads chains from YAML and writes them.
+package specfile
