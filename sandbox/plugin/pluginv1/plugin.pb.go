@@ -302,7 +302,9 @@ func (*HealthRequest) Descriptor() ([]byte, []int) {
 }
 
 type HealthResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// running counts the calls of Handle that have not ended: after a cancelled one, the node waits until it is 0.
+	Running       uint32 `protobuf:"varint,1,opt,name=running,proto3" json:"running,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -337,6 +339,13 @@ func (*HealthResponse) Descriptor() ([]byte, []int) {
 	return file_sandbox_plugin_pluginv1_plugin_proto_rawDescGZIP(), []int{5}
 }
 
+func (x *HealthResponse) GetRunning() uint32 {
+	if x != nil {
+		return x.Running
+	}
+	return 0
+}
+
 var File_sandbox_plugin_pluginv1_plugin_proto protoreflect.FileDescriptor
 
 const file_sandbox_plugin_pluginv1_plugin_proto_rawDesc = "" +
@@ -360,8 +369,9 @@ const file_sandbox_plugin_pluginv1_plugin_proto_rawDesc = "" +
 	"out_schema\x18\x03 \x01(\fR\toutSchema\x12\x1d\n" +
 	"\n" +
 	"out_stream\x18\x04 \x01(\bR\toutStream\"\x0f\n" +
-	"\rHealthRequest\"\x10\n" +
-	"\x0eHealthResponse2\xf2\x01\n" +
+	"\rHealthRequest\"*\n" +
+	"\x0eHealthResponse\x12\x18\n" +
+	"\arunning\x18\x01 \x01(\rR\arunning2\xf2\x01\n" +
 	"\x06Plugin\x12U\n" +
 	"\bDescribe\x12#.catenary.plugin.v1.DescribeRequest\x1a$.catenary.plugin.v1.DescribeResponse\x12@\n" +
 	"\x06Handle\x12\x18.catenary.plugin.v1.Item\x1a\x18.catenary.plugin.v1.Item(\x010\x01\x12O\n" +

@@ -34,7 +34,8 @@ type PluginClient interface {
 	// Describe says what the process serves.
 	Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*DescribeResponse, error)
 	// Handle runs one call. The node sends the input's items and closes its side; the plugin sends the output's items and
-	// ends the call, with a status if it failed: InvalidArgument for a bad input, Unknown for any other failure.
+	// ends the call, with a status if it failed: InvalidArgument for a bad input, PermissionDenied for a use that is not
+	// declared, Internal if the code crashed (the process is not used again), Unknown for any other failure.
 	Handle(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Item, Item], error)
 	// Health answers while the process can serve.
 	Health(ctx context.Context, in *HealthRequest, opts ...grpc.CallOption) (*HealthResponse, error)
@@ -88,7 +89,8 @@ type PluginServer interface {
 	// Describe says what the process serves.
 	Describe(context.Context, *DescribeRequest) (*DescribeResponse, error)
 	// Handle runs one call. The node sends the input's items and closes its side; the plugin sends the output's items and
-	// ends the call, with a status if it failed: InvalidArgument for a bad input, Unknown for any other failure.
+	// ends the call, with a status if it failed: InvalidArgument for a bad input, PermissionDenied for a use that is not
+	// declared, Internal if the code crashed (the process is not used again), Unknown for any other failure.
 	Handle(grpc.BidiStreamingServer[Item, Item]) error
 	// Health answers while the process can serve.
 	Health(context.Context, *HealthRequest) (*HealthResponse, error)

@@ -1,0 +1,14 @@
+package pluginv1
+
+// What go-plugin's handshake must agree on. The cookie is no secret: it only tells a plugin that somebody started it
+// by hand.
+const (
+	ProtocolVersion = 1
+	CookieKey       = "CATENARY_PLUGIN"
+	CookieValue     = "catenary.plugin.v1"
+	// PluginName is the name under which go-plugin knows the service on both sides. It is not on the wire.
+	PluginName = "function"
+)
+
+// MemEnv is the environment variable that tells a plugin its memory limit in bytes.
+const MemEnv = "CATENARY_MEM_BYTES"
