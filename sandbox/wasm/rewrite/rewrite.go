@@ -1,10 +1,6 @@
 package rewrite
 
-import (
-	"fmt"
-
-	"github.com/catenary-run/catenary/functions"
-)
+import "fmt"
 
 // DefaultFuelSlice is the number of loop iterations and function entries between two yields: about 0.1 ms of a tight
 // loop. It bounds how late a deadline is seen and how long the host's garbage collector waits for a guest.
@@ -78,5 +74,137 @@ type Module struct {
 // Module.Data. It returns an error wrapping [functions.ErrInvalid], with what is wrong at which byte, for a module that
 // can't run here.
 func Rewrite(wasm []byte, opt Options) (*Module, error) {
-	return nil, fmt.Errorf("%w", functions.ErrInvalid)
+	w := rewriter{in: wasm, slice: opt.FuelSlice}
+	return w.rewrite()
+}
+
+// reserved begins the names of all exports that Rewrite adds.
+const reserved = "__catenary_"
+
+const (
+	pageBytes = 64 << 10
+	maxPages  = 1 << 16 // of a memory with 32-bit addresses
+)
+
+// rewriter is one rewriting. Its fields are filled from front to back of the module.
+type rewriter struct {
+	in    []byte
+	slice int32
+	again bool // it reads a module that has been rewritten, for the tests
+	mod   Module
+
+	sections  [secEnd]section
+	names     section // after its name
+	yieldType uint32
+
+	funcImports   uint32 // and so the number of the yield
+	funcs         uint32 // defined in the module
+	globalImports uint32
+	globalCount   uint32   // defined in the module
+	reads, drops  []uint32 // data segments that the code reads and drops
+
+	exports  []byte // the entries of the export section that are added
+	exported uint32 // their number
+}
+
+func (w *rewriter) fuelGlobal() uint32 { return w.globalImports + w.globalCount }
+
+// because notes why the module can't be captured. The first reason counts.
+func (w *rewriter) because(format string, args ...any) {
+	if w.mod.Uncapturable == "" {
+		w.mod.Uncapturable = fmt.Sprintf(format, args...)
+	}
+}
+
+// export adds an export.
+func (w *rewriter) export(name string, kind byte, index uint32) {
+	w.exports = appendU32(append(appendName(w.exports, name), kind), index)
+	w.exported++
+}
+
+// header checks the first eight bytes.
+func (w *rewriter) header(r *reader) {
+	switch {
+	case len(w.in) < 8 || string(w.in[:4]) != "\x00asm":
+		r.fail(0, "not WebAssembly")
+	case string(w.in[4:8]) == "\x0d\x00\x01\x00":
+		r.fail(4, "a component, not a core module: build it for wasm32-wasip1, or take the core module out of it")
+	case string(w.in[4:8]) != "\x01\x00\x00\x00":
+		r.fail(4, "WebAssembly of unknown version %#x", w.in[4:8])
+	}
+	r.skip(8)
+}
+
+// rewrite reads every section once, those that others depend on first, and puts the new module together.
+func (w *rewriter) rewrite() (*Module, error) {
+	if w.slice <= 0 {
+		w.slice = DefaultFuelSlice
+	}
+	r := &reader{b: w.in}
+	w.header(r)
+	w.split(r)
+	var body [secEnd][]byte
+	body[secType] = w.types(r)
+	body[secImport] = w.imports(r)
+	w.funcs = w.list(r, secFunction, func(uint32) { r.u32() })
+	w.originalExports(r)
+	if r.err != nil {
+		return nil, r.err
+	}
+	body[secTable] = w.tables(r)
+	w.memories(r)
+	w.list(r, secTag, func(uint32) { r.byte(); r.u32() })
+	body[secGlobal] = w.globals(r)
+	body[secElement] = w.elements(r)
+	body[secCode] = w.code(r)
+	data := w.data(r)
+	start := w.start(r)
+	for _, id := range []byte{secFunction, secMemory, secTag, secDataCount} {
+		body[id] = w.in[w.sections[id].start:w.sections[id].end]
+	}
+	if r.err != nil {
+		return nil, r.err
+	}
+	switch {
+	case w.mod.Uncapturable != "":
+		// data segments have no functions in their offsets: they stay byte for byte
+		w.mod.Data = nil
+		body[secData] = w.in[w.sections[secData].start:w.sections[secData].end]
+		body[secStart] = start
+	default:
+		body[secData] = data
+		if data == nil {
+			body[secDataCount] = nil
+		}
+		if start != nil {
+			w.mod.Start = reserved + "start"
+			w.exports = append(append(appendName(w.exports, w.mod.Start), KindFunc), start...)
+			w.exported++
+		}
+	}
+	body[secExport] = w.newExports(r)
+	if r.err != nil {
+		return nil, r.err
+	}
+	w.assemble(&body)
+	return &w.mod, nil
+}
+
+// assemble writes the sections in their order and the names behind them.
+func (w *rewriter) assemble(body *[secEnd][]byte) {
+	names := w.functionNames()
+	size := 8 + len(names) + size32 + 1
+	for _, b := range body {
+		size += len(b) + size32 + 1
+	}
+	out := append(make([]byte, 0, size), w.in[:8]...)
+	for _, id := range sectionOrder {
+		if len(body[id]) > 0 {
+			out = appendSection(out, id, body[id])
+		}
+	}
+	if names != nil {
+		out = appendSection(out, secCustom, names)
+	}
+	w.mod.Wasm = out
 }
