@@ -43,6 +43,9 @@ func NewStream(maxItems int, maxBytes int64) *Stream {
 func (s *Stream) Send(ctx context.Context, it Item) error {
 	size := it.Size()
 	for {
+		if ctx.Err() != nil { // nothing passes after the end, room or not
+			return context.Cause(ctx)
+		}
 		s.mu.Lock()
 		switch {
 		case s.recvErr != nil:
@@ -64,7 +67,6 @@ func (s *Stream) Send(ctx context.Context, it Item) error {
 		select {
 		case <-wait:
 		case <-ctx.Done():
-			return context.Cause(ctx)
 		}
 	}
 }
@@ -73,6 +75,9 @@ func (s *Stream) Send(ctx context.Context, it Item) error {
 // error. After CloseRecv it returns the error given there.
 func (s *Stream) Recv(ctx context.Context) (Item, error) {
 	for {
+		if ctx.Err() != nil {
+			return Item{}, context.Cause(ctx)
+		}
 		s.mu.Lock()
 		switch {
 		case s.recvErr != nil:
@@ -97,7 +102,6 @@ func (s *Stream) Recv(ctx context.Context) (Item, error) {
 		select {
 		case <-wait:
 		case <-ctx.Done():
-			return Item{}, context.Cause(ctx)
 		}
 	}
 }
