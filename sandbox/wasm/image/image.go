@@ -1,16 +1,16 @@
 package image
 
 import (
-	"io"
+	"fmt"
+	"sync"
 
 	"github.com/catenary-run/catenary/functions"
-	"github.com/catenary-run/catenary/sandbox/wasm/rewrite"
 )
 
-// Meta is what an image says about itself.
+// Meta is what an image says about itself. Write fills in MemBytes and FileBytes.
 type Meta struct {
-	ModuleHash  string   `json:"module_hash"`     // of the rewritten module that was captured
-	Engine      string   `json:"engine"`          // engine, its version and settings
+	ModuleHash  string   `json:"module_hash"`     // of the module that was captured
+	Engine      string   `json:"engine"`          // the engine, its version and settings
 	GlobalNames []string `json:"global_names"`    // exports of the captured globals
 	Globals     []uint64 `json:"globals"`         // their values, in the same order
 	MemBytes    int64    `json:"mem_bytes"`       // the size of the memory when it was captured
@@ -19,55 +19,83 @@ type Meta struct {
 	ClockBase   int64    `json:"clock_base"`      // the guest's monotonic clock at the capture, in nanoseconds
 }
 
-// Write stub.
-func Write(dir string, meta Meta, mem []byte) error { return functions.ErrInvalid }
-
-// Image is an image.
-type Image struct{ meta Meta }
-
-// Open stub.
-func Open(dir string) (*Image, error) { return nil, functions.ErrNotFound }
-
-// Meta returns it.
-func (i *Image) Meta() Meta { return i.meta }
-
-// MappedBytes is.
-func (i *Image) MappedBytes() int64 { return 0 }
-
-// Close closes.
-func (i *Image) Close() error { return nil }
-
-// NewMemory makes.
-func (i *Image) NewMemory(maxBytes int64) (*Memory, error) { return nil, functions.ErrInvalid }
-
-// NewPlainMemory makes.
-func NewPlainMemory(maxBytes int64, data []rewrite.Segment) (*Memory, error) {
-	return nil, functions.ErrInvalid
+// check reports what makes m impossible.
+func (m *Meta) check() error {
+	switch {
+	case m.MemBytes < 0 || m.MemBytes > maxMemory || m.MemBytes%wasmPage != 0:
+		return fmt.Errorf("%w image: a memory of %d bytes", functions.ErrInvalid, m.MemBytes)
+	case m.FileBytes < 0 || m.FileBytes > m.MemBytes:
+		return fmt.Errorf("%w image: %d bytes kept of %d", functions.ErrInvalid, m.FileBytes, m.MemBytes)
+	case len(m.Globals) != len(m.GlobalNames):
+		return fmt.Errorf("%w image: %d globals and %d names", functions.ErrInvalid, len(m.Globals), len(m.GlobalNames))
+	}
+	for _, at := range m.Seeds {
+		if int64(at)+stateBytes > m.MemBytes {
+			return fmt.Errorf("%w image: a random state at %d of %d bytes", functions.ErrInvalid, at, m.MemBytes)
+		}
+	}
+	return nil
 }
 
-// Memory is a memory.
-type Memory struct{}
+const (
+	wasmPage  = 64 << 10
+	maxMemory = 4 << 30 // what 32 bits address
+)
 
-// Reallocate grows.
-func (m *Memory) Reallocate(size uint64) []byte { return nil }
+// Image is a captured memory, held in this process for all instances. It may be used from many goroutines.
+type Image struct {
+	meta Meta
 
-// Free frees.
-func (m *Memory) Free() {}
+	mu   sync.RWMutex // guards the field below
+	held *content     // nil once closed
+}
 
-// Bytes returns.
-func (m *Memory) Bytes() []byte { return nil }
+// Meta returns what the image says about itself. Its slices are shared and must not be changed.
+func (im *Image) Meta() Meta { return im.meta }
 
-// Grown reports.
-func (m *Memory) Grown() bool { return false }
+// MappedBytes returns how many bytes of this machine's memory the image takes for all its instances together. It is 0
+// once the image is closed.
+func (im *Image) MappedBytes() int64 {
+	im.mu.RLock()
+	defer im.mu.RUnlock()
+	if im.held == nil {
+		return 0
+	}
+	return im.held.residentBytes()
+}
 
-// Refused reports.
-func (m *Memory) Refused() bool { return false }
+// NewMemory returns a memory that comes up with the image's bytes and can grow to maxBytes. It returns an error
+// wrapping [functions.ErrMemoryLimit] if the image is larger than that, and [functions.ErrClosed] after Close. The
+// caller frees it.
+func (im *Image) NewMemory(maxBytes int64) (*Memory, error) {
+	if err := checkMax(maxBytes); err != nil {
+		return nil, err
+	}
+	if im.meta.MemBytes > maxBytes {
+		return nil, fmt.Errorf("%w: the image has %d bytes of memory and the limit is %d: raise it",
+			functions.ErrMemoryLimit, im.meta.MemBytes, maxBytes)
+	}
+	im.mu.RLock()
+	defer im.mu.RUnlock()
+	if im.held == nil {
+		return nil, fmt.Errorf("image: %w", functions.ErrClosed)
+	}
+	all, err := im.held.reserve(maxBytes)
+	if err != nil {
+		return nil, fmt.Errorf("map a memory of %d bytes: %w", maxBytes, err)
+	}
+	return &Memory{all: all, first: im.meta.MemBytes, max: maxBytes}, nil
+}
 
-// PrivateBytes is.
-func (m *Memory) PrivateBytes() int64 { return 0 }
-
-// FindSeeds finds.
-func FindSeeds(mem []byte) []uint32 { return nil }
-
-// Reseed reseeds.
-func Reseed(mem []byte, at []uint32, random io.Reader) error { return nil }
+// Close lets go of the image. Memories made of it stay as they are: each holds the bytes through its own mapping, and
+// the last one to be freed frees them. Further calls do nothing.
+func (im *Image) Close() error {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	if im.held == nil {
+		return nil
+	}
+	err := im.held.close()
+	im.held = nil
+	return err
+}

@@ -1,0 +1,110 @@
+package image
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// content is an image's bytes in a sealed memfd.
+type content struct {
+	file *os.File
+	size int64
+}
+
+// seals make a memfd's bytes and its length final.
+const seals = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE | unix.F_SEAL_SEAL
+
+// fill reads size bytes into a new memfd. Runs of zeroes become holes, which take no memory until they are touched.
+func fill(r io.Reader, size int64) (*content, error) {
+	fd, err := unix.MemfdCreate("catenary-image", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	c := &content{os.NewFile(uintptr(fd), "catenary-image"), size}
+	if err := c.copyFrom(r); err != nil {
+		return nil, errors.Join(err, c.close())
+	}
+	if _, err := unix.FcntlInt(c.file.Fd(), unix.F_ADD_SEALS, seals); err != nil {
+		return nil, errors.Join(os.NewSyscallError("seal", err), c.close())
+	}
+	return c, nil
+}
+
+func (c *content) copyFrom(r io.Reader) error {
+	if err := c.file.Truncate(c.size); err != nil {
+		return err
+	}
+	buf := make([]byte, min(c.size, 1<<20))
+	for at := int64(0); at < c.size; at += int64(len(buf)) {
+		buf = buf[:min(int64(len(buf)), c.size-at)]
+		if _, err := io.ReadFull(r, buf); err != nil {
+			return err
+		}
+		for off := 0; off < len(buf); off += wasmPage {
+			part := buf[off:min(off+wasmPage, len(buf))]
+			if isZero(part) {
+				continue
+			}
+			if _, err := c.file.WriteAt(part, at+int64(off)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// reserve returns a private mapping of the content over the head of a reservation of n bytes.
+func (c *content) reserve(n int64) ([]byte, error) {
+	all, err := reserve(n)
+	if err != nil || c.size == 0 {
+		return all, err
+	}
+	_, err = unix.MmapPtr(int(c.file.Fd()), 0, unsafe.Pointer(unsafe.SliceData(all)), uintptr(c.size),
+		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_FIXED|unix.MAP_NORESERVE)
+	if err != nil {
+		release(all)
+		return nil, os.NewSyscallError("mmap", err)
+	}
+	return all, nil
+}
+
+// residentBytes returns what the memfd takes: its blocks, not its holes.
+func (c *content) residentBytes() int64 {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(c.file.Fd()), &st); err != nil {
+		return c.size
+	}
+	return st.Blocks * 512
+}
+
+func (c *content) close() error { return c.file.Close() }
+
+// reserve returns n bytes of address space that take memory only once they are written.
+func reserve(n int64) ([]byte, error) {
+	p, err := unix.MmapPtr(-1, 0, nil, uintptr(n), unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+	if err != nil {
+		return nil, os.NewSyscallError("mmap", mapError(err))
+	}
+	return unsafe.Slice((*byte)(p), n), nil
+}
+
+// mapError adds the remedy to the usual reason why nothing can be mapped.
+func mapError(err error) error {
+	if errors.Is(err, unix.ENOMEM) {
+		return fmt.Errorf("%w: out of address space or of mappings: run fewer instances or raise vm.max_map_count", err)
+	}
+	return err
+}
+
+// release gives back what reserve returned.
+func release(all []byte) {
+	if err := unix.MunmapPtr(unsafe.Pointer(unsafe.SliceData(all)), uintptr(len(all))); err != nil {
+		panic(fmt.Sprintf("image: unmap %d bytes: %v", len(all), err)) // only for a range that was never mapped
+	}
+}
