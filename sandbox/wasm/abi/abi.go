@@ -4,6 +4,7 @@ package abi
 const (
 	Module     = "catenary_v1"
 	Call       = "catenary_call"
+	Prepare    = "catenary_prepare"
 	Initialize = "_initialize"
 	Start      = "_start"
 	Memory     = "memory"
@@ -12,6 +13,14 @@ const (
 	// slice of its fuel. A guest can't import it itself.
 	FuelModule = "catenary_fuel"
 	FuelYield  = "yield"
+)
+
+// Results of catenary_call.
+const (
+	CallOK      = 0
+	CallFailed  = 1 // the function failed
+	CallInvalid = 2 // the function can't take this input
+	CallHost    = 3 // the function failed since the host did: what open, item_send or item_recv answered last
 )
 
 // Requests to open, each followed by its argument.
@@ -25,23 +34,39 @@ const (
 const (
 	RecvAgain  = -1 // nothing there yet, on a descriptor set non-blocking
 	RecvEnd    = -2 // no more items
-	RecvFailed = -3 // cancelled, failed, or no such descriptor
+	RecvFailed = -3 // failed, or no such descriptor
 )
 
 // Errnos of WASI preview 1 that item_send and open return.
 const (
 	Success  = 0
+	TooBig   = 1
 	Access   = 2
 	Again    = 6
 	BadF     = 8
 	Canceled = 11
 	Inval    = 28
 	IO       = 29
+	MFile    = 33
 	NoEnt    = 44
 	NoSys    = 52
 	Pipe     = 64
-	TooBig   = 1
+)
+
+// Levels of log.
+const (
+	LevelDebug = -4
+	LevelInfo  = 0
+	LevelWarn  = 4
+	LevelError = 8
 )
 
 // FirstFD is the number of the first descriptor that a call gets. Numbers are never used twice in an instance.
 const FirstFD = 16
+
+// Bounds of what a guest may ask for.
+const (
+	MaxDescriptors  = 64       // open at once, in one call
+	MaxOpenRequest  = 1 << 10  // bytes of a request to open
+	MaxModelRequest = 16 << 20 // bytes of a generation request
+)
