@@ -46,10 +46,13 @@ func elem(t reflect.Type) (reflect.Type, bool) {
 }
 
 // Func is a function's contract: its name and the Go types of its sides. The zero value is not usable.
-type Func[I, O any] struct{ name string }
+type Func[I, O any] struct {
+	_    [0]func(I) O // no conversion from a Func of other types
+	name string
+}
 
 // NewFunc returns the handle of the function with that name. A side of type Stream[T] is a stream of T.
-func NewFunc[I, O any](name string) Func[I, O] { return Func[I, O]{name} }
+func NewFunc[I, O any](name string) Func[I, O] { return Func[I, O]{name: name} }
 
 // Name returns the function's name.
 func (f Func[I, O]) Name() string { return f.name }
