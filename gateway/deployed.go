@@ -1,0 +1,236 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/catenary-run/catenary/chains"
+	"github.com/catenary-run/catenary/chains/spec"
+	"github.com/catenary-run/catenary/functions"
+)
+
+const (
+	chainPrefix    = "chain/"
+	functionPrefix = "function/"
+	modelPrefix    = "model/"
+
+	// maxPlans bounds the compiled plans that are kept: a plan is some kilobytes and is made again in milliseconds.
+	maxPlans = 128
+	// watchPause is the wait before a broken watch is begun again; meanwhile aliases are read one by one.
+	watchPause = time.Second
+)
+
+// chain is one compiled graph.
+type chain struct {
+	*chains.Plan
+	// steps has the schema of what each step yields, by the step's name.
+	steps map[string]*functions.Schema
+}
+
+// deployed knows what the chain aliases point to, and compiles it once. While a watch runs it answers from a snapshot;
+// what the snapshot lacks is read from the catalogue, so that a chain is there as soon as it is deployed.
+type deployed struct {
+	cat functions.Catalogue
+	log *slog.Logger
+
+	watching atomic.Bool
+	aliases  atomic.Pointer[map[string]functions.Alias] // immutable; replaced under mu
+	last     atomic.Pointer[map[string]functions.Alias] // what was known before the watch broke
+
+	mu    sync.Mutex // guards the fields below
+	plans map[functions.Digest]*cachedPlan
+	uses  uint64
+}
+
+type cachedPlan struct {
+	chain *chain
+	used  uint64
+}
+
+func newDeployed(cat functions.Catalogue, log *slog.Logger) *deployed {
+	d := &deployed{cat: cat, log: log, plans: map[functions.Digest]*cachedPlan{}}
+	d.aliases.Store(&map[string]functions.Alias{})
+	d.last.Store(&map[string]functions.Alias{})
+	return d
+}
+
+// watch keeps the snapshot up to date until ctx ends.
+func (d *deployed) watch(ctx context.Context) {
+	for ctx.Err() == nil {
+		d.watching.Store(true)
+		err := d.cat.Watch(ctx, func(a functions.Alias) {
+			if d.learn(a) {
+				d.log.Info("chain announced", "chain", strings.TrimPrefix(a.Name, chainPrefix), "graph", a.Digest, "rev", a.Rev)
+			}
+		})
+		d.watching.Store(false)
+		d.last.Store(d.aliases.Swap(&map[string]functions.Alias{}))
+		if ctx.Err() != nil {
+			return
+		}
+		d.log.Warn("the watch of the catalogue broke; aliases are read one by one until it is back", "err", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(watchPause):
+		}
+	}
+}
+
+// learn takes a chain's alias into the snapshot, unless a newer one is there. It reports whether that changed it.
+func (d *deployed) learn(a functions.Alias) bool {
+	if !strings.HasPrefix(a.Name, chainPrefix) || !d.watching.Load() {
+		return false // without a watch nobody would tell that it has become old
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	old := *d.aliases.Load()
+	if old[a.Name].Rev >= a.Rev {
+		return false
+	}
+	next := maps.Clone(old)
+	next[a.Name] = a
+	d.aliases.Store(&next)
+	return true
+}
+
+// resolve returns the chain of that name as it is deployed now. It returns an error wrapping [functions.ErrNotFound] if
+// there is none.
+func (d *deployed) resolve(ctx context.Context, name string) (*chain, error) {
+	if err := functions.CheckName("chain", name); err != nil {
+		return nil, err
+	}
+	a, ok := (*d.aliases.Load())[chainPrefix+name]
+	if !ok {
+		var err error
+		a, err = d.cat.Alias(ctx, chainPrefix+name)
+		switch {
+		case errors.Is(err, functions.ErrNotFound):
+			return nil, fmt.Errorf("%w: chain %q; deploy it first, or see what is there with List (catenary chains)", functions.ErrNotFound, name)
+		case err != nil:
+			if a, ok = (*d.last.Load())[chainPrefix+name]; !ok {
+				return nil, fmt.Errorf("%w: look up chain %s: %w", functions.ErrUnavailable, name, err)
+			}
+			d.log.Warn("the catalogue does not answer; the chain runs as it was last known", "chain", name, "err", err)
+		default:
+			d.learn(a)
+		}
+	}
+	c, err := d.load(ctx, a.Digest)
+	if err != nil {
+		return nil, fmt.Errorf("chain %s: %w", name, err)
+	}
+	return c, nil
+}
+
+// load returns the graph with that hash, compiled.
+func (d *deployed) load(ctx context.Context, hash functions.Digest) (*chain, error) {
+	d.mu.Lock()
+	d.uses++
+	if p := d.plans[hash]; p != nil {
+		p.used = d.uses
+		d.mu.Unlock()
+		return p.chain, nil
+	}
+	d.mu.Unlock()
+
+	data, err := d.cat.Record(ctx, functions.RecordGraph, hash)
+	if err != nil {
+		return nil, fmt.Errorf("graph %s: %w", hash.Short(), err)
+	}
+	g, err := chains.ParseGraph(data)
+	if err != nil {
+		return nil, fmt.Errorf("graph %s: %w", hash.Short(), err)
+	}
+	manifests := make(map[string]*functions.Manifest, len(g.Functions))
+	for name, ref := range g.Functions {
+		if manifests[name], err = d.manifest(ctx, ref.Digest); err != nil {
+			return nil, err
+		}
+	}
+	c, err := compile(g, manifests)
+	if err != nil {
+		return nil, err
+	}
+	d.keep(c)
+	return c, nil
+}
+
+// keep caches c, in place of the plan that was unused longest if there are too many.
+func (d *deployed) keep(c *chain) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.uses++
+	d.plans[c.Hash()] = &cachedPlan{c, d.uses}
+	if len(d.plans) <= maxPlans {
+		return
+	}
+	var oldest functions.Digest
+	least := d.uses + 1
+	for hash, p := range d.plans {
+		if p.used < least {
+			oldest, least = hash, p.used
+		}
+	}
+	delete(d.plans, oldest)
+}
+
+func (d *deployed) manifest(ctx context.Context, digest functions.Digest) (*functions.Manifest, error) {
+	data, err := d.cat.Record(ctx, functions.RecordManifest, digest)
+	if err != nil {
+		return nil, fmt.Errorf("manifest %s: %w", digest.Short(), err)
+	}
+	m := new(functions.Manifest)
+	if err := json.Unmarshal(data, m); err != nil {
+		return nil, fmt.Errorf("manifest %s: %w", digest.Short(), err)
+	}
+	return m, nil
+}
+
+func (d *deployed) model(ctx context.Context, digest functions.Digest) (*functions.Model, error) {
+	data, err := d.cat.Record(ctx, functions.RecordModel, digest)
+	if err != nil {
+		return nil, fmt.Errorf("model %s: %w", digest.Short(), err)
+	}
+	m := new(functions.Model)
+	if err := json.Unmarshal(data, m); err != nil {
+		return nil, fmt.Errorf("model %s: %w", digest.Short(), err)
+	}
+	return m, nil
+}
+
+// compile makes a plan of g, and finds the schema of every step.
+func compile(g *chains.Graph, manifests map[string]*functions.Manifest) (*chain, error) {
+	plan, err := chains.Compile(g, manifests)
+	if err != nil {
+		return nil, err
+	}
+	byName := map[string]spec.Step{}
+	g.Spec.Walk(func(s spec.Step) { byName[s.Name] = s })
+	c := &chain{Plan: plan, steps: make(map[string]*functions.Schema, len(byName))}
+	var schema func(name string) *functions.Schema
+	schema = func(name string) *functions.Schema { // a compiled chain has no cycles, so this ends
+		if name == spec.Input {
+			return plan.In().Schema
+		}
+		switch s := byName[name]; s.Op {
+		case spec.OpCall, spec.OpEach:
+			return manifests[s.Func].Out.Schema
+		case spec.OpLast:
+			return schema(s.From)
+		default:
+			return schema(s.Cases[0].Out)
+		}
+	}
+	for name := range byName {
+		c.steps[name] = schema(name)
+	}
+	return c, nil
+}

@@ -1,0 +1,203 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/catenary-run/catenary/functions"
+	"github.com/catenary-run/catenary/functions/value"
+	"github.com/catenary-run/catenary/functions/wav"
+	catenaryv1 "github.com/catenary-run/catenary/gateway/catenary/v1"
+)
+
+// errMediaType says that a body is of a kind that the chain does not take.
+var errMediaType = fmt.Errorf("%w: media type", functions.ErrInvalid)
+
+// bodyKind is how the body of a plain request becomes a value.
+type bodyKind int
+
+const (
+	bodyJSON bodyKind = iota
+	bodyText
+	bodyAudio
+)
+
+// accepts returns the media types that POST /chains/NAME takes for a schema, for people and for the Accept-Post header.
+func accepts(s *functions.Schema) []string {
+	types := []string{"application/json"}
+	if _, ok := textField(s); ok {
+		types = append(types, "text/plain")
+	}
+	if s.Format == functions.FormatAudio || s.Format == functions.FormatBlob {
+		types = append(types, "audio/*")
+	}
+	return types
+}
+
+// textField says how a text fits s: as the value itself (with an empty name), or as the one field of a struct.
+func textField(s *functions.Schema) (name string, ok bool) {
+	if plainString(s) {
+		return "", true
+	}
+	if s.Type != "object" || s.Format != "" || s.Additional != nil || len(s.Properties) != 1 {
+		return "", false
+	}
+	for name, p := range s.Properties {
+		return name, plainString(p)
+	}
+	return "", false
+}
+
+func plainString(s *functions.Schema) bool { return s.Type == "string" && s.Format == "" }
+
+// kindOf returns how a body of that content type becomes a value of s. The error wraps errMediaType and names what is
+// accepted.
+func kindOf(s *functions.Schema, contentType string) (kind bodyKind, mediaType string, err error) {
+	refuse := func(why string) (bodyKind, string, error) {
+		return 0, "", fmt.Errorf("%w: %s; this chain takes %s, and accepts %s", errMediaType, why, s, strings.Join(accepts(s), ", "))
+	}
+	if contentType == "" {
+		return refuse("the request has no Content-Type")
+	}
+	mediaType, params, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		return refuse(fmt.Sprintf("Content-Type %q can't be read", clip(contentType)))
+	}
+	switch {
+	case mediaType == "application/json":
+		return bodyJSON, mediaType, nil
+	case mediaType == "text/plain":
+		if cs := params["charset"]; cs != "" && !strings.EqualFold(cs, "utf-8") && !strings.EqualFold(cs, "us-ascii") {
+			return refuse(fmt.Sprintf("charset %q is not utf-8", clip(cs)))
+		}
+		if _, ok := textField(s); ok {
+			return bodyText, mediaType, nil
+		}
+	case strings.HasPrefix(mediaType, "audio/"):
+		if s.Format == functions.FormatAudio || s.Format == functions.FormatBlob {
+			return bodyAudio, mediaType, nil
+		}
+	}
+	return refuse(fmt.Sprintf("Content-Type %q does not fit", clip(mediaType)))
+}
+
+// parseBody returns the value that a plain body stands for, with the blobs that came in it. It reads untrusted bytes
+// and nothing else.
+func parseBody(s *functions.Schema, kind bodyKind, mediaType string, body []byte) ([]byte, []functions.Attachment, error) {
+	switch kind {
+	case bodyText:
+		if !utf8.Valid(body) {
+			return nil, nil, fmt.Errorf("%w: the text is not UTF-8", functions.ErrInvalid)
+		}
+		var v any = string(body)
+		if name, _ := textField(s); name != "" {
+			v = map[string]string{name: string(body)}
+		}
+		b, err := value.Encode(v)
+		return b, nil, err
+	case bodyAudio:
+		if s.Format == functions.FormatBlob {
+			att := functions.Attach(mediaType, body)
+			b, err := value.Encode(att.Blob)
+			return b, []functions.Attachment{att}, err
+		}
+		info, err := wav.Parse(body)
+		if err != nil {
+			return nil, nil, err
+		}
+		att := functions.Attach(wav.MediaType, body)
+		b, err := value.Encode(functions.Audio{Blob: att.Blob, SampleHz: info.SampleHz, Channels: info.Channels, Dur: info.Dur})
+		return b, []functions.Attachment{att}, err
+	default:
+		return value.FromJSON(s, body)
+	}
+}
+
+// inputJSON returns the item that JSON stands for.
+func (s *Server) inputJSON(ctx context.Context, schema *functions.Schema, json []byte) (functions.Item, error) {
+	if len(json) == 0 {
+		return functions.Item{}, fmt.Errorf("%w: the input is empty; this chain takes %s as JSON", functions.ErrInvalid, schema)
+	}
+	v, blobs, err := value.FromJSON(schema, json)
+	if err != nil {
+		return functions.Item{}, fmt.Errorf("input: %w", err)
+	}
+	return s.attach(ctx, schema, v, blobs)
+}
+
+// inputItem returns the item of a message, checked.
+func (s *Server) inputItem(ctx context.Context, schema *functions.Schema, m *catenaryv1.Item) (functions.Item, error) {
+	it, err := m.Functions()
+	if err != nil {
+		return functions.Item{}, fmt.Errorf("input: %w", err)
+	}
+	if err := value.Check(schema, it.Value); err != nil {
+		return functions.Item{}, fmt.Errorf("input: %w", err)
+	}
+	return s.attach(ctx, schema, it.Value, it.Blobs)
+}
+
+// attach returns v as an item with the bytes of every blob that it refers to: those that came with it, results that are
+// still held, or stored blobs.
+func (s *Server) attach(ctx context.Context, schema *functions.Schema, v []byte, came []functions.Attachment) (functions.Item, error) {
+	refs, err := value.Blobs(schema, v)
+	if err != nil {
+		return functions.Item{}, fmt.Errorf("input: %w", err)
+	}
+	it := functions.Item{Value: v}
+	left := s.cfg.MaxItem - int64(len(v))
+	seen := map[functions.Digest]bool{}
+	for _, ref := range refs {
+		if seen[ref.Digest] {
+			continue
+		}
+		seen[ref.Digest] = true
+		a, err := s.blobBytes(ctx, ref, came, left)
+		if err != nil {
+			return functions.Item{}, fmt.Errorf("input: blob %s: %w", ref.Digest, err)
+		}
+		if left -= int64(len(a.Data)); left < 0 {
+			return functions.Item{}, fmt.Errorf("input: %w: the value and its blobs hold more than %d bytes, the most that one input may", functions.ErrMemoryLimit, s.cfg.MaxItem)
+		}
+		if ref.Size != a.Size {
+			return functions.Item{}, fmt.Errorf("input: blob %s: %w: it has %d bytes, the value says %d", ref.Digest, functions.ErrInvalid, a.Size, ref.Size)
+		}
+		a.Type = ref.Type
+		it.Blobs = append(it.Blobs, a)
+	}
+	return it, nil
+}
+
+// blobBytes returns a blob with its bytes, if they are no more than limit.
+func (s *Server) blobBytes(ctx context.Context, ref functions.Blob, came []functions.Attachment, limit int64) (functions.Attachment, error) {
+	for _, a := range came {
+		if a.Digest == ref.Digest {
+			return a, nil
+		}
+	}
+	if a, ok := s.results.get(ref.Digest, time.Now()); ok {
+		return a, nil
+	}
+	r, size, err := s.deps.Blobs.Open(ctx, ref.Digest)
+	if errors.Is(err, functions.ErrNotFound) {
+		return functions.Attachment{}, fmt.Errorf("%w: neither a recent result nor stored; send it as {\"data\":BASE64,\"type\":TYPE}, or PUT /blobs/%s first", functions.ErrNotFound, ref.Digest.Hex())
+	}
+	if err != nil {
+		return functions.Attachment{}, err
+	}
+	defer r.Close()
+	if size > limit {
+		return functions.Attachment{}, fmt.Errorf("%w: it has %d bytes; one input may hold %d in all", functions.ErrMemoryLimit, size, s.cfg.MaxItem)
+	}
+	data := make([]byte, size)
+	if _, err := io.ReadFull(r, data); err != nil {
+		return functions.Attachment{}, fmt.Errorf("read: %w", err)
+	}
+	return functions.Attachment{Blob: functions.Blob{Digest: ref.Digest, Type: ref.Type, Size: size}, Data: data}, nil
+}

@@ -1,0 +1,202 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/catenary-run/catenary/functions"
+)
+
+const (
+	headerTimeout = 10 * time.Second // for a request's header to come
+	idleTimeout   = 2 * time.Minute  // for the next request on a connection
+	maxHeader     = 64 << 10
+	// pingAfter and pingTimeout find HTTP/2 peers that are gone without a word, so that what they hold is freed.
+	pingAfter   = 30 * time.Second
+	pingTimeout = 15 * time.Second
+	// endGrace is how long runs may take to end once they are cancelled, before their connections are cut.
+	endGrace = 5 * time.Second
+	// writeGrace is how much longer than its call a reply may be written.
+	writeGrace = 5 * time.Second
+)
+
+// Server is the doors of one process. Handler may be used from many goroutines; Serve is called once.
+type Server struct {
+	cfg     Config
+	deps    Deps
+	log     *slog.Logger
+	metrics *metrics
+	results *results
+	chains  *deployed
+	handler http.Handler
+	errs    *connect.ErrorWriter
+
+	runs     chan struct{} // a slot per run
+	uploads  chan struct{} // a slot per blob that is taken
+	draining atomic.Bool
+	requests sync.WaitGroup // those that are being answered
+}
+
+// New returns a server; it starts nothing. Its error joins all faults of cfg and deps.
+func New(cfg Config, deps Deps) (*Server, error) {
+	if err := errors.Join(cfg.Validate(), deps.validate(cfg.NodeOnly)); err != nil {
+		return nil, err
+	}
+	s := &Server{
+		cfg: cfg, deps: deps, log: deps.Log,
+		results: newResults(cfg.ResultBytes, cfg.ResultAge),
+		runs:    make(chan struct{}, cfg.MaxRuns),
+		uploads: make(chan struct{}, cfg.MaxUploads),
+		errs:    connect.NewErrorWriter(),
+	}
+	s.metrics = newMetrics(deps.Metrics, func() float64 { return float64(s.results.size(time.Now())) })
+	if !cfg.NodeOnly {
+		s.chains = newDeployed(deps.Catalogue, deps.Log)
+	}
+	s.handler = s.track(s.guard(s.routes()))
+	return s, nil
+}
+
+// Handler returns all doors as one handler. A process that uses it without Serve reads every alias from the catalogue.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// Serve answers on ln, HTTP/1.1 and HTTP/2 without TLS, until ctx ends; then it stops accepting, lets what goes on end
+// for Config.Drain, cancels what is left, and returns when all of it has ended. It closes ln. It returns nil after a
+// drain, and why it could not go on otherwise.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	base, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	srv := &http.Server{
+		Handler: s.handler, Protocols: protocols, BaseContext: func(net.Listener) context.Context { return base },
+		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		HTTP2:    &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: idleTimeout},
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+
+	var background sync.WaitGroup
+	watched, stopWatch := context.WithCancel(base)
+	if s.chains != nil {
+		background.Go(func() { s.chains.watch(watched) })
+	}
+	served := make(chan error, 1)
+	background.Go(func() { served <- srv.Serve(ln) })
+
+	var broken error
+	select {
+	case err := <-served:
+		broken = fmt.Errorf("serve on %s: %w", ln.Addr(), err)
+	case <-ctx.Done():
+	}
+	s.draining.Store(true)
+	s.log.Info("draining", "limit", s.cfg.Drain)
+	if err := shutdown(srv, base, s.cfg.Drain); err != nil {
+		s.log.Warn("cancelling what has not ended in time")
+		cancel(errDraining)
+		_ = shutdown(srv, context.WithoutCancel(base), endGrace)
+		_ = srv.Close() // what is left is stuck in a read or a write: this ends it
+	}
+	stopWatch()
+	background.Wait()
+	s.requests.Wait()
+	return broken
+}
+
+// shutdown closes the listener and waits at most limit for the connections to become idle.
+func shutdown(srv *http.Server, ctx context.Context, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return srv.Shutdown(ctx)
+}
+
+// track counts requests, and turns a panic into an internal error with its stack in the log.
+func (s *Server) track(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.requests.Add(1)
+		defer s.requests.Done()
+		tw := &trackedWriter{ResponseWriter: w}
+		defer func() {
+			p := recover()
+			if p == nil {
+				return
+			}
+			if p == http.ErrAbortHandler { // a reply that is cut off on purpose
+				panic(p)
+			}
+			err := s.panicked(r.Context(), p)
+			if tw.started {
+				panic(http.ErrAbortHandler)
+			}
+			s.fail(tw, r, err)
+		}()
+		next.ServeHTTP(tw, r)
+	})
+}
+
+// trackedWriter knows whether a reply has begun.
+type trackedWriter struct {
+	http.ResponseWriter
+	started bool
+}
+
+func (w *trackedWriter) WriteHeader(status int) {
+	w.started = true
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *trackedWriter) Write(b []byte) (int, error) {
+	w.started = true
+	return w.ResponseWriter.Write(b)
+}
+
+// Flush is there because Connect asks for an http.Flusher.
+func (w *trackedWriter) Flush() { _ = http.NewResponseController(w.ResponseWriter).Flush() }
+
+// Unwrap is for http.ResponseController.
+func (w *trackedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// admit gives a request a slot and the deadlines of a run, or refuses it at once.
+func (s *Server) admit(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.draining.Load() {
+			s.fail(w, r, errDraining)
+			return
+		}
+		select {
+		case s.runs <- struct{}{}:
+			defer func() { <-s.runs }()
+		default:
+			s.fail(w, r, fmt.Errorf("%w: %d runs are going on, the most that this server takes; call again later", functions.ErrQueueFull, s.cfg.MaxRuns))
+			return
+		}
+		s.metrics.runs.Inc()
+		defer s.metrics.runs.Dec()
+		ctx, cancel := limited(r.Context(), s.cfg.CallTimeout)
+		defer cancel()
+		setDeadlines(w, s.cfg.CallTimeout+writeGrace)
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// limited returns a context that ends after limit, and says that it was the server's limit.
+func limited(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w: the server's limit for one call is %v", context.DeadlineExceeded, limit))
+}
+
+// setDeadlines bounds how long a request may be read and its reply written, so that a peer that stalls does not hold a
+// slot. A writer that has no deadlines (in tests) is left as it is.
+func setDeadlines(w http.ResponseWriter, after time.Duration) {
+	rc, at := http.NewResponseController(w), time.Now().Add(after)
+	_ = rc.SetReadDeadline(at)
+	_ = rc.SetWriteDeadline(at)
+}
