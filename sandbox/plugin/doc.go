@@ -1,0 +1,21 @@
+// Package plugin is the sandbox driver for functions of kind plugin: native processes that speak the protocol of
+// docs/plugins.md, which is go-plugin's over gRPC.
+//
+// A [Driver] checks an artifact, keeps an executable copy of it, and starts it once to ask what it serves. An instance
+// is one process. It is started through the hidden subcommand `catenary confine`, which is [Confine]: that opens the
+// copy, hashes the open descriptor, gives up what the process must not have, and executes this very descriptor.
+//
+// What holds a plugin: no_new_privs, limits of data memory, descriptors, tasks and core files, an empty environment, a
+// socket folder of its own that nobody else can enter and, where the node is root, a user of its own, made from its
+// process id. It dies with the node, by parent-death signal, and its process group and all processes of its user die
+// with it.
+//
+// Caveats:
+//   - Linux only. Elsewhere Prepare says so.
+//   - A plugin is confined, not contained: it sees the file system and the network that its user may see.
+//   - Without root there is no user of its own: a plugin can do what the node's user can, and a descendant that leaves
+//     the process group outlives it.
+//   - The memory limit is on private writable memory, as the kernel counts it, plus an allowance for what a runtime
+//     reserves but does not use; see memAllowance.
+//   - The cause of a death is read from the exit state and from the last lines of standard error, as well as that goes.
+package plugin

@@ -1,0 +1,146 @@
+package plugin
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/catenary-run/catenary/functions"
+	"github.com/catenary-run/catenary/sandbox"
+)
+
+// Config says how a driver works.
+type Config struct {
+	// Dir is the driver's own folder, made with mode 0700 if it is not there: executable copies of artifacts, and the
+	// socket folders of running instances. Several processes may share it.
+	Dir string
+	// Confine is the command that calls [Confine] with the arguments that follow, such as
+	// {"/usr/bin/catenary", "confine"}.
+	Confine []string
+	// Log gets the lines that plugins write outside of calls; nil drops them.
+	Log *slog.Logger
+	// StartTimeout is how long a plugin may take until it is ready; zero takes [DefaultStartTimeout].
+	StartTimeout time.Duration
+}
+
+// DefaultStartTimeout is long enough to load a model of some hundred megabytes from a cold disk.
+const DefaultStartTimeout = 10 * time.Second
+
+// whyNotCaptured is the word that an image has for people.
+const whyNotCaptured = "a plugin starts as a process"
+
+var errLinuxOnly = fmt.Errorf("%w: a plugin needs a node on Linux, this one runs %s", functions.ErrInvalid, runtime.GOOS)
+
+// Driver is a sandbox.Driver for plugins.
+type Driver struct {
+	cfg       Config
+	artifacts string // folder of executable copies, by digest
+	instances string // folder of socket folders
+	userBase  uint   // see confinement
+	oneUser   bool
+}
+
+// New returns a driver. It removes the socket folders of processes that were killed. It returns an error if the folder
+// can't be made.
+func New(cfg Config) (*Driver, error) {
+	if cfg.Dir == "" || len(cfg.Confine) == 0 {
+		return nil, fmt.Errorf("%w: plugin driver: Dir and Confine must be set", functions.ErrInvalid)
+	}
+	if cfg.StartTimeout < 0 {
+		return nil, fmt.Errorf("%w: plugin driver: StartTimeout must not be negative", functions.ErrInvalid)
+	}
+	cfg.StartTimeout = cmp.Or(cfg.StartTimeout, DefaultStartTimeout)
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	dir, err := filepath.Abs(cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("plugin driver: %w", err)
+	}
+	d := &Driver{cfg: cfg, artifacts: filepath.Join(dir, "artifacts"), instances: filepath.Join(dir, "instances")}
+	for _, sub := range []string{dir, d.artifacts, d.instances} {
+		if err := os.MkdirAll(sub, 0o700); err != nil {
+			return nil, fmt.Errorf("plugin driver: %w", err)
+		}
+	}
+	d.userBase, d.oneUser = thisPluginUser()
+	return d, sweepFolders(d.instances)
+}
+
+// Kinds returns the one kind that the driver runs.
+func (d *Driver) Kinds() []functions.Kind { return []functions.Kind{functions.KindPlugin} }
+
+// Prepare checks the artifact, keeps an executable copy, and asks a process of it whether it serves what the manifest
+// says. That start is left out if an earlier one with the same arguments was asked already.
+func (d *Driver) Prepare(ctx context.Context, m *functions.Manifest, artifact string) (*sandbox.Image, error) {
+	if runtime.GOOS != "linux" {
+		return nil, errLinuxOnly
+	}
+	if m.Kind != functions.KindPlugin {
+		return nil, fmt.Errorf("%w: function %s is of kind %s, not plugin", functions.ErrInvalid, m.Name, m.Kind)
+	}
+	program, err := d.keep(artifact, m.Artifact)
+	if err != nil {
+		return nil, fmt.Errorf("function %s: %w", m.Name, err)
+	}
+	img := &sandbox.Image{Manifest: m, Version: m.Digest(), Artifact: artifact, Dir: d.artifacts, Why: whyNotCaptured}
+	said, err := d.described(program, m.Args)
+	if errors.Is(err, os.ErrNotExist) {
+		if said, err = d.describe(ctx, img, program); err == nil {
+			err = d.remember(program, m.Args, said)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return img, said.check(m)
+}
+
+// describe starts an instance and asks it what it serves.
+func (d *Driver) describe(ctx context.Context, img *sandbox.Image, program string) (*description, error) {
+	inst, err := d.start(ctx, img.Manifest, program)
+	if err != nil {
+		return nil, err
+	}
+	said, err := inst.describe(ctx)
+	return said, errors.Join(err, inst.Close())
+}
+
+// Load returns the code of a prepared version. It copies the artifact again if somebody cleared the driver's folder.
+func (d *Driver) Load(_ context.Context, img *sandbox.Image) (sandbox.Code, error) {
+	program := d.program(img.Manifest.Artifact)
+	if _, err := os.Stat(program); err != nil {
+		if program, err = d.keep(img.Artifact, img.Manifest.Artifact); err != nil {
+			return nil, fmt.Errorf("function %s: %w", img.Manifest.Name, err)
+		}
+	}
+	return &code{driver: d, manifest: img.Manifest, program: program}, nil
+}
+
+// code is a plugin that can be started.
+type code struct {
+	driver   *Driver
+	manifest *functions.Manifest
+	program  string
+}
+
+// New starts a process.
+func (c *code) New(ctx context.Context) (sandbox.Instance, error) {
+	inst, err := c.driver.start(ctx, c.manifest, c.program)
+	if err != nil {
+		return nil, err // not a nil *instance in an interface
+	}
+	return inst, nil
+}
+
+// MemBytes is 0: nothing of a plugin is in memory while no process runs.
+func (c *code) MemBytes() int64 { return 0 }
+
+// Close does nothing: the copy on disk stays for the next Load.
+func (c *code) Close() error { return nil }

@@ -1,0 +1,89 @@
+package plugin
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/catenary-run/catenary/functions"
+	"github.com/catenary-run/catenary/internal/testkit"
+	"github.com/catenary-run/catenary/sandbox"
+	"github.com/catenary-run/catenary/sandbox/sandboxtest"
+	"github.com/catenary-run/catenary/sandbox/sandboxtest/fixture"
+)
+
+// TestMain makes this test's program stand in for catenary: started with the argument confine it is the subcommand.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "confine" {
+		fmt.Fprintln(os.Stderr, Confine(os.Args[2:]))
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// newDriver returns a driver whose subcommand is this program.
+func newDriver(t *testing.T, dir string, edit func(*Config)) *Driver {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := Config{Dir: dir, Confine: []string{self, "confine"}}
+	if edit != nil {
+		edit(&cfg)
+	}
+	d, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// builds holds the test's plugins, each built once.
+var builds = map[string]func(testing.TB) string{"fixture": build("fixture"), "odd": build("odd")}
+
+func build(name string) func(testing.TB) string {
+	var once sync.Once
+	var out string
+	return func(t testing.TB) string {
+		once.Do(func() {
+			dir, err := os.MkdirTemp("", "catenary-plugin-")
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = filepath.Join(dir, name)
+			testkit.GoBuild(t, "sandbox/plugin/testdata/"+name, out, nil)
+		})
+		return out
+	}
+}
+
+func fixtureManifest(t testing.TB, artifact string) functions.Manifest {
+	t.Helper()
+	digest, err := digestOfFile(artifact)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, out, err := fixture.Func.Ports()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return functions.Manifest{Name: fixture.Func.Name(), Kind: functions.KindPlugin, Artifact: digest, In: in, Out: out}
+}
+
+func TestConformance(t *testing.T) {
+	sandboxtest.Run(t, sandboxtest.Config{
+		Driver: func(t *testing.T, dir string) sandbox.Driver {
+			return newDriver(t, dir, func(c *Config) { c.Log = slog.New(slog.NewTextHandler(t.Output(), nil)) })
+		},
+		Build: func(t *testing.T) (string, functions.Manifest) {
+			artifact := builds["fixture"](t)
+			return artifact, fixtureManifest(t, artifact)
+		},
+		MemBytes: 64 << 20,
+		Ahead:    12,
+	})
+}

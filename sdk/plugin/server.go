@@ -1,0 +1,99 @@
+package plugin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/catenary-run/catenary/functions"
+	"github.com/catenary-run/catenary/sandbox/plugin/pluginv1"
+	"github.com/catenary-run/catenary/sdk"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// server is the plugin's half of the protocol.
+type server struct {
+	pluginv1.UnimplementedPluginServer
+	contract sdk.FuncDescription
+	handle   sdk.Handler
+	stderr   *os.File // the process's own, whatever os.Stderr is
+	output   sync.Once
+	running  atomic.Int32
+}
+
+// Describe says what the process serves.
+func (s *server) Describe(context.Context, *pluginv1.DescribeRequest) (*pluginv1.DescribeResponse, error) {
+	in, err := json.Marshal(s.contract.In.Schema)
+	if err != nil {
+		return nil, err
+	}
+	out, err := json.Marshal(s.contract.Out.Schema)
+	if err != nil {
+		return nil, err
+	}
+	return &pluginv1.DescribeResponse{Name: s.contract.Name, InSchema: in, OutSchema: out, OutStream: s.contract.Out.Stream}, nil
+}
+
+// Health says that the process can serve, and how many calls still run.
+func (s *server) Health(context.Context, *pluginv1.HealthRequest) (*pluginv1.HealthResponse, error) {
+	return &pluginv1.HealthResponse{Running: uint32(s.running.Load())}, nil
+}
+
+// Handle runs one call.
+func (s *server) Handle(stream grpc.BidiStreamingServer[pluginv1.Item, pluginv1.Item]) error {
+	s.running.Add(1)
+	defer s.running.Add(-1)
+	env := newEnv(s.stderr)
+	ctx := sdk.WithEnv(stream.Context(), env)
+	return statusOf(s.guard(func() error {
+		return s.handle(ctx, source{stream, env}, sink{stream, env})
+	}))
+}
+
+// crash is a panic of the implementation.
+type crash struct{ value any }
+
+func (c *crash) Error() string { return fmt.Sprintf("panic: %v", c.value) }
+
+// guard turns a panic of call into a crash, and writes its stack to the log.
+func (s *server) guard(call func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &crash{v}
+			fmt.Fprintf(s.stderr, "%v\n%s", err, debug.Stack())
+		}
+	}()
+	return call()
+}
+
+// maxReason bounds the text of an error on its way to the node: it travels in a header.
+const maxReason = 8 << 10
+
+// statusOf returns err as the status that ends the call.
+func statusOf(err error) error {
+	if err == nil {
+		return nil
+	}
+	code := codes.Unknown
+	switch {
+	case errors.As(err, new(*crash)):
+		code = codes.Internal
+	case errors.Is(err, functions.ErrInvalid):
+		code = codes.InvalidArgument
+	case errors.Is(err, functions.ErrDenied):
+		code = codes.PermissionDenied
+	}
+	reason := strings.ToValidUTF8(err.Error(), "\uFFFD")
+	if len(reason) > maxReason {
+		reason = strings.ToValidUTF8(reason[:maxReason], "") + fmt.Sprintf("... (%d bytes in all)", len(reason))
+	}
+	return status.Error(code, reason)
+}
