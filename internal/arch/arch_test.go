@@ -47,7 +47,7 @@ var rules = []rule{
 	{"gpu/llama", []string{"functions!"}, "an engine knows requests and tokens"},
 	{"gpu/worker", []string{"functions!", "gpu/gpuv1", "gpu/llama", "gpu/cuda"}, "it alone loads an engine"},
 	{"gateway", []string{"chains!", "chains/spec", "functions", "gateway/catenary"}, "doors know chains, not pools"},
-	{"gateway/catenary", nil, "generated"},
+	{"gateway/catenary", []string{"functions!"}, "generated, and how messages become items, refs and failures"},
 	{"gateway/remote", []string{"functions!", "gateway"}, "the Invoker over Connect and its server half"},
 	{"sdk", []string{"chains/spec", "functions!"}, "a guest links it: standard library only"},
 	{"sdk/guest", []string{"sdk!", "functions!", "functions/value", "sandbox/wasm/abi"}, "a guest links it"},
