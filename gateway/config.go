@@ -55,10 +55,12 @@ func (c Config) Validate() error {
 	positive("MaxItem", c.MaxItem)
 	positive("CallTimeout", int64(c.CallTimeout))
 	positive("DeployTimeout", int64(c.DeployTimeout))
-	positive("Drain", int64(c.Drain))
 	positive("MaxRuns", int64(c.MaxRuns))
 	positive("MaxUploads", int64(c.MaxUploads))
 	positive("ResultAge", int64(c.ResultAge))
+	if c.Drain < 0 {
+		faults = append(faults, errors.New("gateway: Config.Drain must not be negative"))
+	}
 	if c.ResultBytes < c.MaxItem {
 		faults = append(faults, fmt.Errorf("gateway: Config.ResultBytes (%d) must be at least MaxItem (%d): a result has to fit", c.ResultBytes, c.MaxItem))
 	}

@@ -1,0 +1,203 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/catenary-run/catenary/functions"
+	"github.com/catenary-run/catenary/gateway"
+	catenaryv1 "github.com/catenary-run/catenary/gateway/catenary/v1"
+)
+
+// A node that is gone without a word is found by a ping that is not answered: after both times at most.
+const (
+	pingAfter   = 10 * time.Second
+	pingTimeout = 10 * time.Second
+)
+
+// Node is a node in another process. It may be used from many goroutines.
+type Node struct {
+	url    string
+	client catenaryv1.NodeServiceClient
+}
+
+var _ gateway.Node = (*Node)(nil)
+
+// New returns the node at a URL such as http://10.0.0.7:8372. It does not connect yet. The client must speak HTTP/2; nil
+// takes one of its own. It returns an error wrapping functions.ErrInvalid if the URL is not one.
+func New(nodeURL string, client *http.Client) (*Node, error) {
+	u, err := url.Parse(nodeURL)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("%w: node %q is not a URL such as http://HOST:PORT", functions.ErrInvalid, nodeURL)
+	}
+	if client == nil {
+		client = newClient()
+	}
+	// Sent bytes are not compressed: the peers are near.
+	opts := []connect.ClientOption{connect.WithReadMaxBytes(maxMessage), connect.WithAcceptCompression("gzip", nil, nil)}
+	return &Node{url: u.Redacted(), client: catenaryv1.NewNodeServiceClient(client, nodeURL, opts...)}, nil
+}
+
+func newClient() *http.Client {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Client{Transport: &http.Transport{
+		Protocols:       protocols,
+		IdleConnTimeout: time.Minute,
+		HTTP2:           &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+	}}
+}
+
+// Invoke calls a function on the node.
+func (n *Node) Invoke(ctx context.Context, call functions.Call, in functions.Source, out functions.Sink) (functions.Timing, error) {
+	begin := time.Now()
+	timing, err := n.invoke(ctx, call, in, out)
+	if timing.Total == 0 { // the call never came back: all that is known is how long it took here
+		timing.Total = time.Since(begin)
+	}
+	return timing, err
+}
+
+func (n *Node) invoke(parent context.Context, call functions.Call, in functions.Source, out functions.Sink) (functions.Timing, error) {
+	ctx, cancel := context.WithCancel(parent)
+	defer cancel()
+	stream, err := n.client.Invoke(ctx)
+	if err != nil {
+		return functions.Timing{}, n.failure(parent, err)
+	}
+	sending, stopSending := context.WithCancel(ctx)
+	defer stopSending()
+	var sender sync.WaitGroup
+	sender.Go(func() { sendInput(sending, stream, call, in) })
+
+	end, err := n.receive(parent, ctx, stream, out)
+	if err != nil {
+		cancel() // the node hears of it as a reset, and a send that waits for it returns
+	}
+	stopSending()
+	sender.Wait()
+	_ = stream.CloseRequest() // the node waits for this
+	for err == nil {          // a stream that is read to its end leaves the connection as it was
+		if _, e := stream.Receive(); e != nil {
+			break
+		}
+	}
+	_ = stream.CloseResponse()
+	if err != nil {
+		return functions.Timing{}, err
+	}
+	return end.GetTiming().Functions(), end.GetError().Err()
+}
+
+type clientStream = connect.BidiStreamForClientSimple[catenaryv1.InvokeRequest, catenaryv1.InvokeResponse]
+
+// receive passes the node's items on to out until the call's end.
+func (n *Node) receive(parent, ctx context.Context, stream *clientStream, out functions.Sink) (*catenaryv1.InvokeEnd, error) {
+	for {
+		m, err := stream.Receive()
+		if err != nil {
+			return nil, n.failure(parent, err)
+		}
+		switch k := m.Kind.(type) {
+		case *catenaryv1.InvokeResponse_Item:
+			it, err := k.Item.Functions()
+			if err != nil {
+				return nil, fmt.Errorf("node %s: %w", n.url, err)
+			}
+			if err := out.Send(ctx, it); err != nil {
+				return nil, err
+			}
+		case *catenaryv1.InvokeResponse_End:
+			return k.End, nil
+		default:
+			return nil, fmt.Errorf("node %s sent a message of a kind that is unknown here; are both of one version?", n.url)
+		}
+	}
+}
+
+// sendInput sends the call, then the items of in and how they ended. A failure to send shows when the reply is read.
+func sendInput(ctx context.Context, stream *clientStream, call functions.Call, in functions.Source) {
+	first := &catenaryv1.InvokeCall{
+		Ref: catenaryv1.NewRef(call.Ref), Models: catenaryv1.NewRefs(call.Models), Chain: call.Chain, Step: call.Step, Run: call.Run,
+	}
+	if stream.Send(&catenaryv1.InvokeRequest{Kind: &catenaryv1.InvokeRequest_Call{Call: first}}) != nil {
+		return
+	}
+	for {
+		it, err := in.Recv(ctx)
+		if ctx.Err() != nil {
+			return // the call has ended
+		}
+		if err != nil {
+			end := &catenaryv1.SourceEnd{}
+			if !errors.Is(err, io.EOF) {
+				end.Error = catenaryv1.NewFailure(err)
+			}
+			_ = stream.Send(&catenaryv1.InvokeRequest{Kind: &catenaryv1.InvokeRequest_End{End: end}})
+			return
+		}
+		if stream.Send(&catenaryv1.InvokeRequest{Kind: &catenaryv1.InvokeRequest_Item{Item: catenaryv1.NewItem(it)}}) != nil {
+			return
+		}
+	}
+}
+
+// Wake makes functions and models of the node ready.
+func (n *Node) Wake(ctx context.Context, fns, models []functions.Ref) error {
+	_, err := n.client.Wake(ctx, &catenaryv1.WakeRequest{Functions: catenaryv1.NewRefs(fns), Models: catenaryv1.NewRefs(models)})
+	return n.failure(ctx, err)
+}
+
+// Prepare makes the versions of a deploy fit to be called on the node.
+func (n *Node) Prepare(ctx context.Context, fns, models []functions.Ref) ([]gateway.Prepared, error) {
+	resp, err := n.client.Prepare(ctx, &catenaryv1.PrepareRequest{Functions: catenaryv1.NewRefs(fns), Models: catenaryv1.NewRefs(models)})
+	if err != nil {
+		return nil, n.failure(ctx, err)
+	}
+	var prepared []gateway.Prepared
+	for _, f := range resp.Functions {
+		prepared = append(prepared, gateway.Prepared{
+			Ref: functions.Ref{Name: f.Name, Digest: functions.Digest(f.Digest)}, Captured: f.Captured, Why: f.Why,
+		})
+	}
+	return prepared, nil
+}
+
+// Pools returns what the node holds.
+func (n *Node) Pools(ctx context.Context) (gateway.Pools, error) {
+	resp, err := n.client.NodePools(ctx, &catenaryv1.PoolsRequest{})
+	if err != nil {
+		return gateway.Pools{}, n.failure(ctx, err)
+	}
+	return gateway.PoolsFrom(resp), nil
+}
+
+// failure returns an error of the client in our vocabulary, and nil for nil.
+func (n *Node) failure(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	if f := catenaryv1.FailureIn(err); f != nil {
+		return f.Err()
+	}
+	switch connect.CodeOf(err) {
+	case connect.CodeDeadlineExceeded: // the node's clock was faster
+		return fmt.Errorf("%w: node %s", context.DeadlineExceeded, n.url)
+	case connect.CodeResourceExhausted:
+		return fmt.Errorf("%w: node %s: %w", functions.ErrOutputLimit, n.url, err)
+	case connect.CodeUnimplemented:
+		return fmt.Errorf("%w: %s is not a node: %w; start one with catenary serve --role node", functions.ErrInvalid, n.url, err)
+	}
+	return fmt.Errorf("%w: node %s: %w; call again", functions.ErrUnavailable, n.url, err)
+}
