@@ -99,15 +99,6 @@ func ParseGraph(b []byte) (*Graph, error) {
 	return &g, nil
 }
 
-// refs returns the values of m sorted by name.
-func refs(m map[string]functions.Ref) []functions.Ref {
-	out := make([]functions.Ref, 0, len(m))
-	for _, name := range slices.Sorted(maps.Keys(m)) {
-		out = append(out, m[name])
-	}
-	return out
-}
-
 // at returns the position as the beginning of a message.
 func at(pos string) string {
 	if pos == "" {

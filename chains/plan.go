@@ -1,6 +1,10 @@
 package chains
 
 import (
+	"maps"
+	"slices"
+
+	"github.com/catenary-run/catenary/chains/spec"
 	"github.com/catenary-run/catenary/functions"
 )
 
@@ -9,12 +13,63 @@ type Plan struct {
 	graph   *Graph
 	hash    functions.Digest
 	in, out functions.Port
+
+	top   *block  // the steps outside all branches; its edges include those that the chain's input feeds
+	steps []*node // every step, in the order in which they are written
+	feed  []int   // the edges that the chain's input feeds
+	edges int     // how many edges there are in all
+	wake  needs
 }
 
-// Compile checks g against the manifests of its functions, by name. Its error joins all faults, each with its position.
-func Compile(g *Graph, manifests map[string]*functions.Manifest) (*Plan, error) {
-	panic("chains: Compile is not written yet")
+// block is a list of steps that start together: the chain's own, or those of a branch.
+type block struct {
+	nodes []*node
+	edges []int // that these steps, not those of inner branches, write
+	outer []int // that the block reads from around it: given up if the branch is not taken
+	out   int   // the edge by which its output leaves
+	lazy  needs // what sleeps until the block begins
 }
+
+// node is a step as it runs. Edges are numbers: a run makes a stream for each.
+type node struct {
+	step   spec.Step
+	index  int           // in Plan.steps
+	ref    functions.Ref // of a call and an each: what they call
+	models []functions.Ref
+	out    functions.Port
+	stream bool  // one call may give any number of items
+	from   int   // the edge that it reads
+	to     []int // the edges that it writes: one for each reader, none if nobody reads
+	route  *route
+	cases  []*block // of a switch: one for each case of route
+}
+
+// needs is a set of functions and models.
+type needs struct{ fns, models map[string]functions.Ref }
+
+func (n *needs) add(fn functions.Ref, models []functions.Ref) {
+	if n.fns == nil {
+		n.fns, n.models = map[string]functions.Ref{}, map[string]functions.Ref{}
+	}
+	n.fns[fn.Name] = fn
+	for _, m := range models {
+		n.models[m.Name] = m
+	}
+}
+
+// without returns what is in n and not in other.
+func (n needs) without(other needs) needs {
+	rest := needs{maps.Clone(n.fns), maps.Clone(n.models)}
+	for name := range other.fns {
+		delete(rest.fns, name)
+	}
+	for name := range other.models {
+		delete(rest.models, name)
+	}
+	return rest
+}
+
+func (n needs) empty() bool { return len(n.fns)+len(n.models) == 0 }
 
 // Graph returns what the plan was compiled from. It must not be changed.
 func (p *Plan) Graph() *Graph { return p.graph }
@@ -29,12 +84,40 @@ func (p *Plan) In() functions.Port { return p.in }
 func (p *Plan) Out() functions.Port { return p.out }
 
 // Functions returns every function that a run can reach, sorted by name.
-func (p *Plan) Functions() []functions.Ref { return refs(p.graph.Functions) }
+func (p *Plan) Functions() []functions.Ref { return sorted(p.graph.Functions) }
 
 // Models returns every model that a run can reach, sorted by name.
-func (p *Plan) Models() []functions.Ref { return refs(p.graph.Models) }
+func (p *Plan) Models() []functions.Ref { return sorted(p.graph.Models) }
 
-// WakeSet returns what wakes when a run begins: all but what only lazy steps need.
+// WakeSet returns what wakes when a run begins, sorted by name: all that it can reach but for what only lazy steps
+// need.
 func (p *Plan) WakeSet() (fns, models []functions.Ref) {
-	panic("chains: WakeSet is not written yet")
+	return sorted(p.wake.fns), sorted(p.wake.models)
+}
+
+// Steps returns the names of all steps, in the order in which they are written.
+func (p *Plan) Steps() []string {
+	names := make([]string, len(p.steps))
+	for i, n := range p.steps {
+		names[i] = n.step.Name
+	}
+	return names
+}
+
+// StepOut returns the type of a step's output; ok is false if there is no such step.
+func (p *Plan) StepOut(step string) (out functions.Port, ok bool) {
+	for _, n := range p.steps {
+		if n.step.Name == step {
+			return n.out, true
+		}
+	}
+	return functions.Port{}, false
+}
+
+func sorted(m map[string]functions.Ref) []functions.Ref {
+	out := make([]functions.Ref, 0, len(m))
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, m[name])
+	}
+	return out
 }

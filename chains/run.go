@@ -2,7 +2,10 @@ package chains
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/catenary-run/catenary/functions"
@@ -26,12 +29,13 @@ type Run struct {
 	EdgeBytes int64
 	// MaxItemBytes bounds one item with its blobs; zero takes functions.DefaultLimits.OutBytes.
 	MaxItemBytes int64
-	// Log gets what is no failure of the run, such as a wake that went wrong; nil drops it.
+	// Log gets what is no failure of the run, such as a wake that went wrong, and the stack of an invoker that
+	// panicked; nil drops it.
 	Log *slog.Logger
 }
 
 // StepTiming is what the calls of one step took. Over several calls, Wake, Queue and the bytes are sums; FirstItem and
-// Total count from the first call.
+// Total count from the first call, so Total holds the waits between the calls too.
 type StepTiming struct {
 	Step string
 	functions.Timing
@@ -49,5 +53,42 @@ type Report struct {
 // an error. The first failure ends the run and is its error, a [*functions.StepError]; if the caller's context ends,
 // the error wraps its cause and names the step that was running, if one was.
 func (p *Plan) Run(ctx context.Context, r Run) (Report, error) {
-	panic("chains: Run is not written yet")
+	if err := p.admit(&r); err != nil {
+		return Report{Graph: p.hash}, fmt.Errorf("chain %s: %w", p.graph.Spec.Name, err)
+	}
+	x := newExec(ctx, p, r)
+	err := x.run()
+	report := Report{Graph: p.hash}
+	for _, t := range x.timings {
+		if t.Calls > 0 {
+			report.Steps = append(report.Steps, t)
+		}
+	}
+	return report, err
+}
+
+// admit checks r and fills in what is left open.
+func (p *Plan) admit(r *Run) error {
+	switch {
+	case r.Invoker == nil || r.Out == nil:
+		return fmt.Errorf("%w: a run needs an invoker and a sink", functions.ErrInvalid)
+	case len(r.In.Value) == 0:
+		return fmt.Errorf("%w: the input has no value", functions.ErrInvalid)
+	case len(r.Observe) > 0 && r.Observed == nil:
+		return fmt.Errorf("%w: steps to observe, and nobody who observes", functions.ErrInvalid)
+	}
+	names := p.Steps()
+	for _, step := range r.Observe {
+		if !slices.Contains(names, step) {
+			return fmt.Errorf("%w: observe: there is no step %q%s; the steps are %s",
+				functions.ErrInvalid, step, didYouMean(step, slices.Clone(names)), strings.Join(names, ", "))
+		}
+	}
+	if r.MaxItemBytes <= 0 {
+		r.MaxItemBytes = functions.DefaultLimits.OutBytes
+	}
+	if r.Log == nil {
+		r.Log = slog.New(slog.DiscardHandler)
+	}
+	return nil
 }

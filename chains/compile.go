@@ -1,0 +1,450 @@
+package chains
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/catenary-run/catenary/chains/spec"
+	"github.com/catenary-run/catenary/functions"
+)
+
+// Bounds of a chain. They keep what a deploy can ask for, in time and in goroutines, far above what a person writes.
+const (
+	maxSteps = 256
+	maxCases = 32 // of one switch
+	maxDepth = 16 // of switches inside switches
+)
+
+// Compile checks g against the manifests of its functions, by name: names, scopes, cycles, the kind and the type of
+// every edge, and every CEL expression. Its error joins all faults, each with its position and wrapping
+// [functions.ErrInvalid] or [functions.ErrNotFound].
+func Compile(g *Graph, manifests map[string]*functions.Manifest) (*Plan, error) {
+	c := &compiler{
+		graph: g,
+		fns:   map[string]*functions.Manifest{},
+		plan:  &Plan{graph: g, hash: g.Hash()},
+		links: newLinks(g.Spec),
+	}
+	if c.bounded() {
+		c.pin(manifests)
+		c.chain()
+	}
+	if len(c.faults) > 0 {
+		return nil, fmt.Errorf("chain %s: %w", g.Spec.Name, errors.Join(c.faults...))
+	}
+	return c.plan, nil
+}
+
+// compiler checks one graph and builds its plan.
+type compiler struct {
+	graph  *Graph
+	fns    map[string]*functions.Manifest // that are pinned and sound
+	plan   *Plan
+	links  links
+	faults []error
+}
+
+// source is what a step reads: the chain's input, or the output of a step.
+type source struct {
+	name  string
+	port  functions.Port
+	known bool // false: there was a fault, and what follows from it is not one more
+	to    *[]int
+}
+
+// scope is what the steps of a block can read.
+type scope struct {
+	outer  *scope
+	block  *block
+	values map[string]*source
+}
+
+func (c *compiler) fault(pos, step string, kind error, format string, args ...any) {
+	where := at(pos)
+	if step != "" {
+		where += "step " + step + ": "
+	}
+	c.faults = append(c.faults, fmt.Errorf("%s%w: "+format, append([]any{where, kind}, args...)...))
+}
+
+func (c *compiler) invalid(st spec.Step, format string, args ...any) {
+	c.fault(st.Pos, st.Name, functions.ErrInvalid, format, args...)
+}
+
+// bounded checks the size of the chain, so that all that follows may recurse.
+func (c *compiler) bounded() bool {
+	steps := 0
+	var deep func([]spec.Step, int) int
+	deep = func(list []spec.Step, depth int) int {
+		most := depth
+		for _, st := range list {
+			if steps++; steps > maxSteps || depth > maxDepth {
+				return most
+			}
+			for _, cs := range st.Cases {
+				most = max(most, deep(cs.Steps, depth+1))
+			}
+		}
+		return most
+	}
+	depth := deep(c.graph.Spec.Steps, 0)
+	if steps > maxSteps {
+		c.fault(c.graph.Spec.Pos, "", functions.ErrInvalid, "more than %d steps; split the chain", maxSteps)
+	}
+	if depth > maxDepth {
+		c.fault(c.graph.Spec.Pos, "", functions.ErrInvalid, "switches nest deeper than %d; split the chain", maxDepth)
+	}
+	return len(c.faults) == 0
+}
+
+// pin takes over the manifests that are the versions which the graph is pinned to.
+func (c *compiler) pin(manifests map[string]*functions.Manifest) {
+	for _, ref := range sorted(c.graph.Functions) {
+		m := manifests[ref.Name]
+		err := func() error {
+			if m == nil {
+				return fmt.Errorf("%w: function %s: its manifest is not there; deploy it again", functions.ErrNotFound, ref)
+			}
+			if got := m.Digest(); got != ref.Digest {
+				return fmt.Errorf("%w: function %s: the manifest is of version %s", functions.ErrInvalid, ref, got.Short())
+			}
+			for _, side := range []struct {
+				name string
+				port functions.Port
+			}{{"input", m.In}, {"output", m.Out}} {
+				if side.port.Schema == nil {
+					return fmt.Errorf("%w: function %s: its %s has no schema", functions.ErrInvalid, ref, side.name)
+				}
+				if err := side.port.Schema.Validate(); err != nil {
+					return fmt.Errorf("function %s: its %s: %w", ref, side.name, err)
+				}
+			}
+			if m.In.Stream {
+				return fmt.Errorf("%w: function %s takes a stream, which is not supported yet; take one value and use each", functions.ErrInvalid, ref)
+			}
+			for _, name := range m.Uses.Models {
+				if _, ok := c.graph.Models[name]; !ok {
+					return fmt.Errorf("%w: function %s uses model %q, which the graph does not pin", functions.ErrNotFound, ref, name)
+				}
+			}
+			return nil
+		}()
+		if err != nil {
+			c.faults = append(c.faults, err)
+			continue
+		}
+		c.fns[ref.Name] = m
+	}
+}
+
+// chain checks the whole chain.
+func (c *compiler) chain() {
+	s := c.graph.Spec
+	if err := functions.CheckName("chain", s.Name); err != nil {
+		c.faults = append(c.faults, fmt.Errorf("%s%w", at(s.Pos), err))
+	}
+	c.names()
+	in := c.input()
+	c.plan.in = in.port
+	c.plan.top = &block{}
+	top := &scope{block: c.plan.top, values: map[string]*source{spec.Input: in}}
+	if len(s.Steps) == 0 {
+		c.fault(s.Pos, "", functions.ErrInvalid, "the chain has no steps")
+		return
+	}
+	c.steps(top, s.Steps, 0)
+	out, edge := c.read(top, s.Out, s.Pos, "", "out")
+	c.plan.top.out = edge
+	c.plan.out = out.port
+	c.sleepers(c.plan.top)
+}
+
+// names checks the name of every step.
+func (c *compiler) names() {
+	first := map[string]string{}
+	c.graph.Spec.Walk(func(st spec.Step) {
+		if st.Name == spec.Input {
+			c.invalid(st, "%q is the name of the chain's input; give the step another name", spec.Input)
+			return
+		}
+		if err := functions.CheckName("step", st.Name); err != nil {
+			c.faults = append(c.faults, fmt.Errorf("%s%w", at(st.Pos), err))
+			return
+		}
+		if pos, twice := first[st.Name]; twice {
+			if pos != "" {
+				pos = " at " + pos
+			}
+			c.invalid(st, "another step%s has this name already; give this one a name of its own", pos)
+			return
+		}
+		first[st.Name] = st.Pos
+	})
+}
+
+// input finds the type of the chain's input: what one of the calls that read it takes, such that it suits all.
+func (c *compiler) input() *source {
+	in := &source{name: spec.Input, to: &c.plan.feed}
+	var readers []spec.Step
+	untyped := false
+	c.graph.Spec.Walk(func(st spec.Step) {
+		if st.Op != spec.OpCall || st.From != spec.Input {
+			return
+		}
+		if c.fns[st.Func] == nil {
+			untyped = true // its own fault is told where the step is checked
+			return
+		}
+		readers = append(readers, st)
+	})
+	schema := func(st spec.Step) *functions.Schema { return c.fns[st.Func].In.Schema }
+	for _, r := range readers {
+		if !slices.ContainsFunc(readers, func(other spec.Step) bool { return schema(r).AssignableTo(schema(other)) != nil }) {
+			in.port, in.known = functions.Port{Schema: schema(r)}, true
+			return in
+		}
+	}
+	switch {
+	case len(readers) > 0:
+		for _, r := range readers[1:] {
+			if err := schema(readers[0]).AssignableTo(schema(r)); err != nil {
+				c.invalid(r, "it takes %s from the chain's input, but step %s takes %s from it: %v", schema(r), readers[0].Name, schema(readers[0]), err)
+			}
+		}
+	case !untyped:
+		c.fault(c.graph.Spec.Pos, "", functions.ErrInvalid,
+			"no call reads the chain's input, so it has no type; begin with a call that has from: %s", spec.Input)
+	}
+	return in
+}
+
+// steps checks the steps of a block in order: each sees what is declared before it.
+func (c *compiler) steps(sc *scope, list []spec.Step, depth int) {
+	for _, st := range list {
+		n := &node{step: st, index: len(c.plan.steps)}
+		c.plan.steps = append(c.plan.steps, n)
+		sc.block.nodes = append(sc.block.nodes, n)
+		from, edge := c.read(sc, st.From, st.Pos, st.Name, "from")
+		n.from = edge
+		known := c.options(st)
+		switch st.Op {
+		case spec.OpCall, spec.OpEach:
+			known = c.call(n, from) && known
+		case spec.OpLast:
+			known = c.last(n, from) && known
+		case spec.OpSwitch:
+			known = c.branches(sc, n, from, depth) && known
+		default:
+			c.invalid(st, "unknown operation %q; use call, each, last or switch", st.Op)
+			known = false
+		}
+		if _, twice := sc.values[st.Name]; !twice {
+			sc.values[st.Name] = &source{name: st.Name, port: n.out, known: known, to: &n.to}
+		}
+	}
+}
+
+// options checks that a step has only what its operation knows.
+func (c *compiler) options(st spec.Step) bool {
+	before := len(c.faults)
+	calls := st.Op == spec.OpCall || st.Op == spec.OpEach
+	if !calls && st.Func != "" {
+		c.invalid(st, "%s calls no function", st.Op)
+	}
+	if !calls && st.Timeout != 0 {
+		c.invalid(st, "a timeout belongs to call and each, not to %s", st.Op)
+	}
+	if !calls && st.Lazy {
+		c.invalid(st, "lazy belongs to call and each, not to %s", st.Op)
+	}
+	if st.Timeout < 0 {
+		c.invalid(st, "the timeout %s is negative", st.Timeout)
+	}
+	if st.Op != spec.OpSwitch && len(st.Cases) > 0 {
+		c.invalid(st, "cases belong to switch, not to %s", st.Op)
+	}
+	return len(c.faults) == before
+}
+
+// call checks a call or an each.
+func (c *compiler) call(n *node, from *source) bool {
+	st := n.step
+	ref, pinned := c.graph.Functions[st.Func]
+	if !pinned {
+		c.fault(st.Pos, st.Name, functions.ErrNotFound, "function %q%s; deploy it first or correct the name",
+			st.Func, didYouMean(st.Func, slices.Collect(maps.Keys(c.graph.Functions))))
+		return false
+	}
+	m := c.fns[st.Func]
+	if m == nil {
+		return false // pin has told why
+	}
+	n.ref, n.out, n.stream = ref, m.Out, m.Out.Stream
+	for _, name := range m.Uses.Models {
+		n.models = append(n.models, c.graph.Models[name])
+	}
+	if st.Op == spec.OpEach {
+		n.out.Stream = true
+		if m.Out.Stream {
+			c.invalid(st, "each applies a function that gives one value, and %s gives a stream", st.Func)
+			return false
+		}
+	}
+	if !from.known {
+		return true
+	}
+	switch {
+	case st.Op == spec.OpCall && from.port.Stream:
+		c.invalid(st, "%s is a stream and %s takes one value: use each to apply it to every item, or last for the final item", from.name, st.Func)
+	case st.Op == spec.OpEach && !from.port.Stream:
+		c.invalid(st, "each needs a stream and %s is one value: use call", from.name)
+	default:
+		if err := from.port.Schema.AssignableTo(m.In.Schema); err != nil {
+			c.fault(st.Pos, st.Name, functions.ErrInvalid, "%s gives %s and %s takes %s: %v",
+				from.name, from.port.Schema, st.Func, m.In.Schema, err)
+		}
+	}
+	return true
+}
+
+func (c *compiler) last(n *node, from *source) bool {
+	if !from.known {
+		return false
+	}
+	if !from.port.Stream {
+		c.invalid(n.step, "last needs a stream and %s is one value: use %s itself", from.name, from.name)
+		return false
+	}
+	n.out = functions.Port{Schema: from.port.Schema}
+	return true
+}
+
+// branches checks a switch and all that is in it.
+func (c *compiler) branches(sc *scope, n *node, from *source, depth int) bool {
+	st := n.step
+	if from.known && from.port.Stream {
+		c.invalid(st, "a switch routes one value and %s is a stream: use last for its final item, or route before the stream", from.name)
+		from = &source{name: from.name}
+	}
+	switch {
+	case len(st.Cases) == 0:
+		c.invalid(st, "the switch has no cases")
+		return false
+	case len(st.Cases) > maxCases:
+		c.invalid(st, "%d cases; the limit is %d", len(st.Cases), maxCases)
+		return false
+	case st.Cases[len(st.Cases)-1].When != "":
+		c.invalid(st, "the switch has no else: add one as the last case, so that every value has a way")
+	}
+	env, err := newCELEnv(typeOf(from), typeOf(c.inputOf(sc)))
+	if err != nil {
+		c.invalid(st, "%v", err)
+		return false
+	}
+	n.route = &route{it: typeOf(from), in: typeOf(c.inputOf(sc))}
+	known := true
+	for i, cs := range st.Cases {
+		pos := cs.Pos
+		if pos == "" {
+			pos = st.Pos
+		}
+		if cs.When == "" && i < len(st.Cases)-1 {
+			c.fault(pos, st.Name, functions.ErrInvalid, "case %d is an else; it must be the last case", i+1)
+		}
+		if cs.When != "" {
+			c.expression(n, env, pos, i, cs.When)
+		}
+		b := &block{}
+		n.cases = append(n.cases, b)
+		inner := &scope{outer: sc, block: b, values: map[string]*source{}}
+		c.steps(inner, cs.Steps, depth+1)
+		out, edge := c.read(inner, cs.Out, pos, st.Name, fmt.Sprintf("case %d: out", i+1))
+		b.out = edge
+		c.held(st, cs, pos)
+		switch {
+		case !out.known:
+			known = false
+		case n.out.Schema == nil:
+			n.out = out.port
+		default:
+			if err := samePort(n.out, out.port); err != nil {
+				c.fault(pos, st.Name, functions.ErrInvalid, "case %d gives %s and the first gives %s; all cases must give the same: %v",
+					i+1, portString(out.port), portString(n.out), err)
+			}
+		}
+	}
+	return known && n.out.Schema != nil
+}
+
+// expression adds the program of a case to the route of a switch.
+func (c *compiler) expression(n *node, env *celEnv, pos string, i int, text string) {
+	x, faults := env.compile(text)
+	for _, f := range faults {
+		c.fault(pos, n.step.Name, functions.ErrInvalid, "case %d: CEL %s in %q", i+1, f, text)
+	}
+	if len(faults) == 0 {
+		x.pos = pos
+		n.route.exprs = append(n.route.exprs, x)
+	}
+}
+
+// typeOf returns the type of v: any, if there was a fault.
+func typeOf(v *source) *functions.Schema {
+	if !v.known {
+		return &functions.Schema{}
+	}
+	return v.port.Schema
+}
+
+// inputOf returns the chain's input, which only the outermost scope declares.
+func (c *compiler) inputOf(sc *scope) *source {
+	for sc.outer != nil {
+		sc = sc.outer
+	}
+	return sc.values[spec.Input]
+}
+
+// samePort returns nil if a and b carry the same type in the same way.
+func samePort(a, b functions.Port) error {
+	if a.Stream != b.Stream {
+		return errors.New("one is a stream, the other is one value")
+	}
+	if err := b.Schema.AssignableTo(a.Schema); err != nil {
+		return err
+	}
+	return a.Schema.AssignableTo(b.Schema)
+}
+
+func portString(p functions.Port) string {
+	if p.Stream {
+		return "a stream of " + p.Schema.String()
+	}
+	return p.Schema.String()
+}
+
+// sleepers sorts what the calls of b and its branches need: what wakes with the run, and what with its block.
+func (c *compiler) sleepers(b *block) {
+	lazy := map[*block]*needs{}
+	var walk func(*block)
+	walk = func(b *block) {
+		lazy[b] = &needs{}
+		for _, n := range b.nodes {
+			switch {
+			case n.ref.Name == "":
+			case n.step.Lazy:
+				lazy[b].add(n.ref, n.models)
+			default:
+				c.plan.wake.add(n.ref, n.models)
+			}
+			for _, inner := range n.cases {
+				walk(inner)
+			}
+		}
+	}
+	walk(b)
+	for b, n := range lazy {
+		b.lazy = n.without(c.plan.wake)
+	}
+}
