@@ -1,0 +1,256 @@
+package remote_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+
+	"github.com/catenary-run/catenary/functions"
+	"github.com/catenary-run/catenary/functions/invokertest"
+	"github.com/catenary-run/catenary/gateway"
+	"github.com/catenary-run/catenary/gateway/remote"
+	"github.com/google/go-cmp/cmp"
+)
+
+// node is a gateway.Node around an Invoker; what is not overridden is empty.
+type node struct {
+	functions.Invoker
+	prepare func(fns, models []functions.Ref) ([]gateway.Prepared, error)
+	pools   gateway.Pools
+}
+
+func (n *node) Prepare(_ context.Context, fns, models []functions.Ref) ([]gateway.Prepared, error) {
+	return n.prepare(fns, models)
+}
+
+func (n *node) Pools(context.Context) (gateway.Pools, error) { return n.pools, nil }
+
+func protocols() *http.Protocols {
+	p := new(http.Protocols)
+	p.SetUnencryptedHTTP2(true)
+	return p
+}
+
+// start serves n on ln and returns its URL.
+func start(t *testing.T, n gateway.Node, ln net.Listener) *httptest.Server {
+	t.Helper()
+	svc := remote.Handler(n)
+	mux := http.NewServeMux()
+	mux.Handle(svc.Path, svc.Handler)
+	srv := httptest.NewUnstartedServer(mux)
+	if ln != nil {
+		_ = srv.Listener.Close()
+		srv.Listener = ln
+	}
+	srv.Config.Protocols = protocols()
+	srv.Start()
+	t.Cleanup(srv.Close)
+	return srv
+}
+
+func connectTo(t *testing.T, srv *httptest.Server, dial func(context.Context, string, string) (net.Conn, error)) *remote.Node {
+	t.Helper()
+	transport := &http.Transport{Protocols: protocols(), DialContext: dial}
+	t.Cleanup(transport.CloseIdleConnections)
+	n, err := remote.New(srv.URL, &http.Client{Transport: transport})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestInvoker_Loopback(t *testing.T) {
+	invokertest.Run(t, func(t *testing.T, s invokertest.Setup) functions.Invoker {
+		return connectTo(t, start(t, &node{Invoker: invokertest.NewLocal(s)}, nil), nil)
+	})
+}
+
+func TestInvoker_Pipe(t *testing.T) {
+	invokertest.Run(t, func(t *testing.T, s invokertest.Setup) functions.Invoker {
+		ln := newPipes()
+		return connectTo(t, start(t, &node{Invoker: invokertest.NewLocal(s)}, ln), ln.dial)
+	})
+}
+
+// pipes is a listener whose connections are pipes of no capacity: every byte is written when it is read.
+type pipes struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), closed: make(chan struct{})} }
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	p.once.Do(func() { close(p.closed) })
+	return nil
+}
+
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+
+func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	select {
+	case p.conns <- theirs:
+		return ours, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func TestInvoke_CallCrosses(t *testing.T) {
+	want := functions.Call{
+		Ref:    functions.Ref{Name: "f", Digest: functions.DigestOf([]byte("f"))},
+		Models: []functions.Ref{{Name: "llm", Digest: functions.DigestOf([]byte("llm"))}},
+		Chain:  "c", Step: "s", Run: "r",
+	}
+	var got functions.Call
+	n := connectTo(t, start(t, &node{Invoker: invokeFunc(func(_ context.Context, call functions.Call, _ functions.Source, _ functions.Sink) (functions.Timing, error) {
+		got = call
+		return functions.Timing{Wake: 1, Queue: 2, FirstItem: 3, Total: 4, BytesIn: 5, BytesOut: 6}, nil
+	})}, nil), nil)
+	timing, err := n.Invoke(t.Context(), want, functions.Items(), discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(got, want); diff != "" {
+		t.Errorf("got (-) want (+):\n%s", diff)
+	}
+	if want := (functions.Timing{Wake: 1, Queue: 2, FirstItem: 3, Total: 4, BytesIn: 5, BytesOut: 6}); timing != want {
+		t.Errorf("timing %+v, want %+v", timing, want)
+	}
+}
+
+type invokeFunc func(context.Context, functions.Call, functions.Source, functions.Sink) (functions.Timing, error)
+
+func (f invokeFunc) Invoke(ctx context.Context, c functions.Call, in functions.Source, out functions.Sink) (functions.Timing, error) {
+	return f(ctx, c, in, out)
+}
+
+func (f invokeFunc) Wake(context.Context, []functions.Ref, []functions.Ref) error { return nil }
+
+var discard = functions.SinkFunc(func(context.Context, functions.Item) error { return nil })
+
+func TestInvoke_LargeItem(t *testing.T) {
+	n := connectTo(t, start(t, &node{Invoker: invokeFunc(func(ctx context.Context, _ functions.Call, in functions.Source, out functions.Sink) (functions.Timing, error) {
+		it, err := in.Recv(ctx)
+		if err != nil {
+			return functions.Timing{}, err
+		}
+		return functions.Timing{}, out.Send(ctx, it)
+	})}, nil), nil)
+	want := functions.Item{Value: []byte{0}, Blobs: []functions.Attachment{functions.Attach("audio/wav", bytes.Repeat([]byte{7}, 64<<20))}}
+	var got functions.Item
+	_, err := n.Invoke(t.Context(), functions.Call{Ref: ref}, functions.Items(want), functions.SinkFunc(func(_ context.Context, it functions.Item) error {
+		got = it
+		return nil
+	}))
+	if err != nil || len(got.Blobs) != 1 || got.Blobs[0].Blob != want.Blobs[0].Blob || !bytes.Equal(got.Blobs[0].Data, want.Blobs[0].Data) {
+		t.Fatalf("error %v, %d blobs", err, len(got.Blobs))
+	}
+}
+
+var ref = functions.Ref{Name: "f", Digest: functions.DigestOf([]byte("f"))}
+
+func TestInvoke_NodeDies(t *testing.T) {
+	begun := make(chan struct{})
+	srv := start(t, &node{Invoker: invokeFunc(func(ctx context.Context, _ functions.Call, _ functions.Source, out functions.Sink) (functions.Timing, error) {
+		err := out.Send(ctx, functions.Item{Value: []byte{0}})
+		close(begun)
+		<-ctx.Done()
+		return functions.Timing{}, errors.Join(err, context.Cause(ctx))
+	})}, nil)
+	n := connectTo(t, srv, nil)
+	var killer sync.WaitGroup
+	killer.Go(func() {
+		<-begun
+		srv.CloseClientConnections()
+	})
+	_, err := n.Invoke(t.Context(), functions.Call{Ref: ref}, functions.NewStream(0, 0), discard)
+	killer.Wait()
+	if !errors.Is(err, functions.ErrUnavailable) || !functions.Retryable(err) {
+		t.Errorf("got %v, want a retryable %v", err, functions.ErrUnavailable)
+	}
+}
+
+func TestInvoke_NoNode(t *testing.T) {
+	srv := start(t, &node{}, nil)
+	n := connectTo(t, srv, nil)
+	srv.Close()
+	if _, err := n.Invoke(t.Context(), functions.Call{Ref: ref}, functions.Items(), discard); !errors.Is(err, functions.ErrUnavailable) || !functions.Retryable(err) {
+		t.Errorf("Invoke: got %v, want a retryable %v", err, functions.ErrUnavailable)
+	}
+	if _, err := n.Pools(t.Context()); !errors.Is(err, functions.ErrUnavailable) {
+		t.Errorf("Pools: got %v, want %v", err, functions.ErrUnavailable)
+	}
+}
+
+func TestInvoke_PanicInTheNode(t *testing.T) {
+	n := connectTo(t, start(t, &node{Invoker: invokeFunc(func(context.Context, functions.Call, functions.Source, functions.Sink) (functions.Timing, error) {
+		panic("broken invariant")
+	})}, nil), nil)
+	_, err := n.Invoke(t.Context(), functions.Call{Ref: ref}, functions.Items(), discard)
+	if functions.CodeOf(err) != functions.CodeInternal || !bytes.Contains([]byte(err.Error()), []byte("broken invariant")) {
+		t.Errorf("got %v, want an internal error with the panic", err)
+	}
+}
+
+func TestPrepareAndPools(t *testing.T) {
+	want := []gateway.Prepared{{Ref: ref, Captured: true}, {Ref: functions.Ref{Name: "g", Digest: ref.Digest}, Why: "it opens a socket"}}
+	fail := false
+	pools := gateway.Pools{
+		Functions: []gateway.FunctionPool{{Name: "f", Kind: functions.KindWASM, Digest: ref.Digest, Tier: "hot", Instances: 2, Busy: 1, Queued: 3, MemBytes: 4, Wake: 5e6, Captured: true}},
+		Models:    []gateway.ModelPool{{Name: "llm", Device: "cpu", Tier: "unavailable", Leases: 1, Queued: 2, MemBytes: 3, Wake: 4e6, Why: "no library"}},
+	}
+	n := connectTo(t, start(t, &node{pools: pools, prepare: func(fns, models []functions.Ref) ([]gateway.Prepared, error) {
+		if len(fns) != 1 || fns[0] != ref || len(models) != 0 {
+			t.Errorf("prepare %v, %v", fns, models)
+		}
+		if fail {
+			return nil, functions.ErrColdStart
+		}
+		return want, nil
+	}}, nil), nil)
+	got, err := n.Prepare(t.Context(), []functions.Ref{ref}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(got, want); diff != "" {
+		t.Errorf("got (-) want (+):\n%s", diff)
+	}
+	fail = true
+	if _, err := n.Prepare(t.Context(), []functions.Ref{ref}, nil); !errors.Is(err, functions.ErrColdStart) || !functions.Retryable(err) {
+		t.Errorf("got %v, want a retryable %v", err, functions.ErrColdStart)
+	}
+	gotPools, err := n.Pools(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(gotPools, pools); diff != "" {
+		t.Errorf("got (-) want (+):\n%s", diff)
+	}
+}
+
+func TestNew_RefusesWhatIsNoURL(t *testing.T) {
+	for _, bad := range []string{"", "localhost:80", "ftp://x", "http://", "://"} {
+		if _, err := remote.New(bad, nil); !errors.Is(err, functions.ErrInvalid) {
+			t.Errorf("New(%q): got %v, want %v", bad, err, functions.ErrInvalid)
+		}
+	}
+}
