@@ -13,6 +13,7 @@ type Chain[I, O any] struct {
 	_       [0]func(I) O // no conversion from a Chain of other types
 	spec    spec.Chain
 	in, out functions.Port
+	uses    []FuncDescription
 }
 
 // Define runs build once, to record the steps that it adds, and returns them as a chain. Its error joins all faults of
@@ -55,6 +56,7 @@ func define[I, O any](pos, name string, build func(*Steps, Val[I]) Val[O]) (Chai
 	if err := s.err(); err != nil {
 		return Chain[I, O]{}, err
 	}
+	c.uses = s.contracts
 	return c, nil
 }
 
@@ -75,5 +77,5 @@ func (c Chain[I, O]) Ports() (in, out functions.Port, err error) {
 // Describe returns what the build has to know of the chain.
 func (c Chain[I, O]) Describe() (ChainDescription, error) {
 	_, _, err := c.Ports()
-	return ChainDescription{Spec: c.spec, Positions: c.spec.Positions()}, err
+	return ChainDescription{Spec: c.spec, Positions: c.spec.Positions(), Uses: c.uses}, err
 }

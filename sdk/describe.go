@@ -32,6 +32,8 @@ type FuncDescription struct {
 type ChainDescription struct {
 	Spec      spec.Chain        `json:"spec"`
 	Positions map[string]string `json:"positions,omitempty"`
+	// Uses is what the chain takes its functions to be: it tells the types of those that can't describe themselves.
+	Uses []FuncDescription `json:"uses,omitempty"`
 }
 
 // Describing reports whether the program runs to describe itself.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"slices"
 
 	"github.com/catenary-run/catenary/chains/spec"
 	"github.com/catenary-run/catenary/functions"
@@ -19,6 +20,8 @@ type Steps struct {
 	all    []recorded
 	faults []error
 	done   bool
+
+	contracts []FuncDescription // of the functions, each once, in the order of their first use
 }
 
 // recorded is a step with its source, kept to find those that nobody reads.
@@ -88,26 +91,28 @@ func (s *Steps) unread() {
 
 // Call adds a step that applies f to in, and returns what it will yield.
 func Call[I, O any](s *Steps, f Func[I, O], in Val[I], options ...Option) Val[O] {
-	return Val[O]{from: s.apply(caller(), spec.OpCall, f.name, f.Ports, in.from, options)}
+	return Val[O]{from: s.apply(caller(), spec.OpCall, f.name, f.Describe, in.from, options)}
 }
 
 // Each adds a step that applies f, a function of one value that gives one value, to every item of a stream, in order.
 func Each[I, O any](s *Steps, f Func[I, O], in Val[Stream[I]], options ...Option) Val[Stream[O]] {
-	return Val[Stream[O]]{from: s.apply(caller(), spec.OpEach, f.name, f.Ports, in.from, options)}
+	return Val[Stream[O]]{from: s.apply(caller(), spec.OpEach, f.name, f.Describe, in.from, options)}
 }
 
 // apply adds a step that calls a function.
-func (s *Steps) apply(pos string, op spec.Op, fn string, ports func() (functions.Port, functions.Port, error), in *source, options []Option) *source {
+func (s *Steps) apply(pos string, op spec.Op, fn string, describe func() (FuncDescription, error), in *source, options []Option) *source {
 	s.open(pos)
 	st := spec.Step{Name: fn, Op: op, Func: fn, Pos: pos}
 	if err := functions.CheckName("function", fn); err != nil {
 		s.faults = append(s.faults, fmt.Errorf("%s: %w", pos, err))
-	} else if fnIn, fnOut, err := ports(); err != nil {
+	} else if contract, err := describe(); err != nil {
 		s.faults = append(s.faults, fmt.Errorf("%s: %w", pos, err))
-	} else if fnIn.Stream {
+	} else if contract.In.Stream {
 		s.fault(pos, "function %s takes a stream, which is not supported yet; let it take one value and use sdk.Each", fn)
-	} else if op == spec.OpEach && fnOut.Stream {
+	} else if op == spec.OpEach && contract.Out.Stream {
 		s.fault(pos, "function %s gives a stream for each value; sdk.Each needs one that gives one value", fn)
+	} else {
+		s.contract(pos, contract)
 	}
 	for _, o := range options {
 		if o != nil {
@@ -119,6 +124,17 @@ func (s *Steps) apply(pos string, op spec.Op, fn string, ports func() (functions
 	}
 	st.From = s.use(in, pos, "the input of step "+st.Name)
 	return s.add(st)
+}
+
+// contract keeps what the chain takes a function to be. All its uses must agree.
+func (s *Steps) contract(pos string, c FuncDescription) {
+	i := slices.IndexFunc(s.contracts, func(known FuncDescription) bool { return known.Name == c.Name })
+	switch {
+	case i < 0:
+		s.contracts = append(s.contracts, c)
+	case !reflect.DeepEqual(s.contracts[i], c):
+		s.fault(pos, "function %s has other types here than where the chain used it before; share one handle", c.Name)
+	}
 }
 
 // Last adds a step that waits for the end of a stream and yields its final item. An empty stream fails the run. Its

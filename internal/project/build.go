@@ -93,14 +93,14 @@ func (b *builder) chain(ctx context.Context, c Chain) error {
 	if err != nil {
 		return err
 	}
-	for _, f := range d.Functions {
-		b.contracts[f.Name] = f
-	}
 	i := slices.IndexFunc(d.Chains, func(d sdk.ChainDescription) bool { return d.Spec.Name == c.Name })
 	if i < 0 {
 		return fmt.Errorf("%w: package %s passes no chain of this name to sdk.Main", functions.ErrNotFound, c.Package)
 	}
 	b.bundle.Chains = append(b.bundle.Chains, d.Chains[i])
+	for _, f := range d.Chains[i].Uses {
+		b.contracts[f.Name] = f
+	}
 	return nil
 }
 
