@@ -1,0 +1,105 @@
+package gpu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os/exec"
+	"time"
+
+	"github.com/catenary-run/catenary/functions"
+)
+
+// Source tells what a reference stands for. It may be used from many goroutines.
+type Source interface {
+	// Model returns the model of that version.
+	Model(ctx context.Context, ref functions.Ref) (*functions.Model, error)
+	// ModelFile returns a local file with the model's weights. Nobody changes it while the process lives.
+	ModelFile(ctx context.Context, m *functions.Model) (string, error)
+}
+
+// Defaults of a Config.
+const (
+	DefaultIdleAfter  = 5 * time.Minute
+	DefaultQueueDepth = 64
+)
+
+// Config of a Runtime. Command, Dir and Models must be set; the rest has defaults.
+type Config struct {
+	// Command returns a new command that runs the worker. The runtime adds --socket PATH and --llama-lib DIR to its
+	// arguments; if its Env is nil the worker's environment holds only HOME and XDG_CACHE_HOME, both below Dir.
+	Command func() *exec.Cmd
+	// Dir is a private folder for sockets and for what the engine's libraries unpack. It is made if it is not there.
+	Dir string
+	// LlamaLib is the folder of libllama. Empty means that every model is unavailable.
+	LlamaLib string
+	// Models tells what a reference stands for.
+	Models Source
+	// IdleAfter is how long a model stays awake unused, unless the model says otherwise. Zero takes DefaultIdleAfter.
+	IdleAfter time.Duration
+	// QueueDepth is how many calls may wait for one model. Zero takes DefaultQueueDepth.
+	QueueDepth int
+	// Threads of the engine per call. Zero takes 1.
+	Threads int
+	// Log gets the worker's life and what it prints. Nil discards it.
+	Log *slog.Logger
+}
+
+// Validate returns all faults joined.
+func (c *Config) Validate() error {
+	var faults []error
+	fault := func(bad bool, text string) {
+		if bad {
+			faults = append(faults, fmt.Errorf("%w: gpu: %s", functions.ErrInvalid, text))
+		}
+	}
+	fault(c.Command == nil, "Command is not set")
+	fault(c.Dir == "", "Dir is not set")
+	fault(c.Models == nil, "Models is not set")
+	fault(c.IdleAfter < 0, "IdleAfter is negative")
+	fault(c.QueueDepth < 0, "QueueDepth is negative")
+	fault(c.Threads < 0, "Threads is negative")
+	return errors.Join(faults...)
+}
+
+func (c Config) withDefaults() Config {
+	if c.IdleAfter == 0 {
+		c.IdleAfter = DefaultIdleAfter
+	}
+	if c.QueueDepth == 0 {
+		c.QueueDepth = DefaultQueueDepth
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// Tier is how much is left to do before a model's first token.
+type Tier string
+
+// The tiers of a model.
+const (
+	TierHot         Tier = "hot"         // awake
+	TierParked      Tier = "parked"      // known to the worker, its memory freed
+	TierCold        Tier = "cold"        // not loaded
+	TierUnavailable Tier = "unavailable" // there is no engine
+)
+
+// ModelStatus is what a person sees of one model.
+type ModelStatus struct {
+	Name    string
+	Version functions.Digest
+	// Device is empty until a worker has been started.
+	Device string
+	Tier   Tier
+	// Leases is 1 while a call has the model, Queued counts the calls that wait.
+	Leases, Queued int
+	// MemBytes that the model holds: its weights, and its context's keys and values.
+	MemBytes int64
+	// WakeTime is what the last load or wake took; zero before the first.
+	WakeTime time.Duration
+	// Why says what is wrong: why there is no engine, or why the last load failed. Empty if all is well.
+	Why string
+}

@@ -1,0 +1,154 @@
+package gpu
+
+import "time"
+
+// phase is where the worker stands.
+type phase int
+
+const (
+	phaseDown     phase = iota
+	phaseStarting       // being launched
+	phaseUp             // answers
+	phaseMissing        // answers, but has no engine
+)
+
+// policy is what decide goes by.
+type policy struct {
+	backoffMin time.Duration // before the second start in a row
+	backoffMax time.Duration
+	stable     time.Duration // a worker that lived this long was well: the next start waits no more
+	coldAfter  time.Duration // a model parked this long is unloaded
+}
+
+var defaultPolicy = policy{
+	backoffMin: 100 * time.Millisecond,
+	backoffMax: 10 * time.Second,
+	stable:     time.Minute,
+	coldAfter:  time.Hour,
+}
+
+// observed is what decide sees of the world.
+type observed struct {
+	worker phase
+	models []modelView
+}
+
+// modelView is what decide sees of one model.
+type modelView struct {
+	tier      Tier // hot, parked or cold
+	moving    bool // an action is under way
+	leased    bool
+	callers   int // in the queue
+	wakers    int // waiting until it is hot
+	idleAfter time.Duration
+	lastUse   time.Time
+}
+
+func (m modelView) wanted() bool { return m.callers+m.wakers > 0 }
+
+// state is what decide remembers of the worker's starts.
+type state struct {
+	alive     bool      // it was started, and has not been seen to end
+	startedAt time.Time // of the last start
+	failures  int       // ends in a row that came too soon
+	notBefore time.Time // of the next start
+}
+
+// action is what to do with one model.
+type action int
+
+const (
+	actNone   action = iota
+	actLoad          // cold to hot
+	actWake          // parked to hot
+	actServe         // tell the wakers that it is hot, and lend it to the first caller if it is free
+	actPark          // hot to parked
+	actUnload        // parked to cold
+	actRefuse        // there is no engine: fail everyone who waits
+)
+
+// decision is what to do now, and when to decide again if nothing happens before.
+type decision struct {
+	start  bool     // the worker
+	models []action // one for each model seen
+	next   time.Time
+}
+
+// decide is pure: it reads no clock and changes nothing.
+func decide(p policy, seen observed, s state, now time.Time) (state, decision) {
+	d := decision{models: make([]action, len(seen.models))}
+	wake := func(at time.Time) {
+		if d.next.IsZero() || at.Before(d.next) {
+			d.next = at
+		}
+	}
+	if s.alive && seen.worker == phaseDown {
+		s = ended(p, s, now)
+	}
+	wanted := false
+	for i, m := range seen.models {
+		wanted = wanted || m.wanted()
+		if m.moving {
+			continue
+		}
+		switch seen.worker {
+		case phaseMissing:
+			if m.wanted() {
+				d.models[i] = actRefuse
+			}
+		case phaseUp:
+			var at time.Time
+			if d.models[i], at = decideModel(p, m, now); !at.IsZero() {
+				wake(at)
+			}
+		}
+	}
+	if seen.worker == phaseDown && wanted {
+		if now.Before(s.notBefore) {
+			wake(s.notBefore)
+		} else {
+			d.start, s.alive, s.startedAt = true, true, now
+		}
+	}
+	return s, d
+}
+
+// decideModel says what to do with a model of a worker that is up, or when that may change with time alone.
+func decideModel(p policy, m modelView, now time.Time) (action, time.Time) {
+	switch {
+	case m.tier == TierCold && m.wanted():
+		return actLoad, time.Time{}
+	case m.tier == TierParked && m.wanted():
+		return actWake, time.Time{}
+	case m.tier == TierHot && (m.wakers > 0 || m.callers > 0 && !m.leased):
+		return actServe, time.Time{}
+	case m.tier == TierHot && !m.leased && !m.wanted():
+		return after(now, m.lastUse.Add(m.idleAfter), actPark)
+	case m.tier == TierParked:
+		return after(now, m.lastUse.Add(m.idleAfter+p.coldAfter), actUnload)
+	}
+	return actNone, time.Time{}
+}
+
+func after(now, at time.Time, a action) (action, time.Time) {
+	if now.Before(at) {
+		return actNone, at
+	}
+	return a, time.Time{}
+}
+
+// ended notes that the worker ended, and when the next may start.
+func ended(p policy, s state, now time.Time) state {
+	s.alive = false
+	if now.Sub(s.startedAt) >= p.stable {
+		s.failures, s.notBefore = 0, now
+		return s
+	}
+	s.failures++
+	wait := p.backoffMax
+	if shift := s.failures - 1; shift < 20 { // beyond, the shift would overflow, and the maximum is long reached
+		wait = min(p.backoffMin<<shift, p.backoffMax)
+	}
+	s.notBefore = now.Add(wait)
+	return s
+}

@@ -1,0 +1,25 @@
+// Package gpu is the runtime that all callers of a node share for models: it holds each model once, lends it to one
+// call at a time, and keeps it awake only while it is used. The serving process itself loads no engine; a child process
+// per device does (package gpu/worker), which this package starts, watches and brings back. CPU is a device like any
+// other, and the only one so far.
+//
+// A [Runtime] answers Generate, Wake, Prepare and Status; its Run does all work in the background. A [Source] tells it
+// what a reference stands for. A [ModelStatus] is what a person sees of one model.
+//
+// Each model has a queue, first come first served and bounded. What to do next is decided by a pure function (decide.go)
+// from what is seen: start the worker, load, wake, lend, park, unload. The loop in run.go only does it, one action per
+// model at a time, so a model is loaded once for however many callers wait for it.
+//
+// Who owns what: Run's goroutine alone decides; mu guards the state that it and the callers share, and is never held
+// while something is waited for. A lease belongs to the tokens that Generate returns: it ends with the answer, with
+// Close, or with the caller's context, whichever is first. The worker's process, socket and folder belong to the
+// goroutine that started it.
+//
+// Caveats:
+//   - Generate and Wake wait for Run; without it they end with their context.
+//   - When the worker dies, each call in flight ends with one error wrapping functions.ErrUnavailable, all models are
+//     cold, and the next call starts a new worker; a worker that keeps dying is started at growing intervals.
+//   - An answer is buffered (256 tokens here, and gRPC's window of 64 KiB): a slow reader frees the model early for a
+//     short answer and holds the decoder for a long one.
+//   - A call that hangs inside the engine's C code holds its model until the worker is ended from outside.
+package gpu

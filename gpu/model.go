@@ -1,0 +1,139 @@
+package gpu
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/catenary-run/catenary/functions"
+)
+
+// model is one version of a model and the queue before it. The Runtime's mu guards all that is not final.
+type model struct {
+	ref  functions.Ref    // final
+	spec *functions.Model // final
+
+	tier    Tier // hot, parked or cold
+	moving  bool // an action is under way
+	lease   *lease
+	callers []*waiter // first come first served
+	wakers  []*waiter
+
+	lastUse  time.Time
+	memBytes int64
+	wakeTime time.Duration
+	why      error // of the last load, if it failed
+}
+
+// waiter is one call that waits for a model. Its channel gets exactly one outcome, when it leaves the queue.
+type waiter struct {
+	outcome chan outcome // holds one
+}
+
+// outcome is a lease for a caller, nothing for a waker, or why there is neither.
+type outcome struct {
+	lease *lease
+	err   error
+}
+
+func newWaiter() *waiter { return &waiter{outcome: make(chan outcome, 1)} }
+
+// lease is the right to use a model. The worker that holds the model is the one that it was lent from.
+type lease struct {
+	model  *model
+	worker *worker
+}
+
+func (m *model) view(idleAfter time.Duration) modelView {
+	if m.spec.Idle > 0 {
+		idleAfter = m.spec.Idle
+	}
+	return modelView{
+		tier:      m.tier,
+		moving:    m.moving,
+		leased:    m.lease != nil,
+		callers:   len(m.callers),
+		wakers:    len(m.wakers),
+		idleAfter: idleAfter,
+		lastUse:   m.lastUse,
+	}
+}
+
+// serve tells the wakers that the model is hot, and lends it to the first caller if it is free.
+func (m *model) serve(w *worker, now time.Time) {
+	for _, wk := range m.wakers {
+		wk.outcome <- outcome{}
+	}
+	m.wakers = nil
+	m.lastUse = now // whoever woke it is about to call
+	if m.lease != nil || len(m.callers) == 0 {
+		return
+	}
+	first := m.callers[0]
+	m.callers = slices.Delete(m.callers, 0, 1)
+	m.lease = &lease{model: m, worker: w}
+	first.outcome <- outcome{lease: m.lease}
+}
+
+// fail ends everyone who waits.
+func (m *model) fail(err error) {
+	for _, w := range slices.Concat(m.callers, m.wakers) {
+		w.outcome <- outcome{err: err}
+	}
+	m.callers, m.wakers = nil, nil
+}
+
+// errorf names the model in an error.
+func (m *model) errorf(format string, args ...any) error {
+	return fmt.Errorf("model %s: "+format, append([]any{m.ref.Name}, args...)...)
+}
+
+// wait joins a queue of m, that of the wakers or that of the callers, and leaves it with an outcome or with ctx.
+func (r *Runtime) wait(ctx context.Context, m *model, queue *[]*waiter) (*lease, error) {
+	w := newWaiter()
+	r.mu.Lock()
+	switch {
+	case r.closed:
+		r.mu.Unlock()
+		return nil, m.errorf("%w: the server is stopping", functions.ErrClosed)
+	case len(*queue) >= r.cfg.QueueDepth:
+		r.mu.Unlock()
+		return nil, m.errorf("%w: %d calls are waiting already; try again later", functions.ErrQueueFull, r.cfg.QueueDepth)
+	}
+	*queue = append(*queue, w)
+	r.mu.Unlock()
+	r.poke()
+
+	select {
+	case o := <-w.outcome:
+		return o.lease, o.err
+	case <-ctx.Done():
+	}
+	r.mu.Lock()
+	if i := slices.Index(*queue, w); i >= 0 {
+		*queue = slices.Delete(*queue, i, i+1)
+	}
+	r.mu.Unlock()
+	select {
+	case o := <-w.outcome: // it had left the queue already: what it got goes back
+		r.release(o.lease)
+	default:
+	}
+	return nil, m.errorf("%w", context.Cause(ctx))
+}
+
+// release ends a lease. It may be called more than once, and with nil.
+func (r *Runtime) release(l *lease) {
+	if l == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if l.model.lease != l {
+		return // ended before, or with its worker
+	}
+	l.model.lease = nil
+	l.model.lastUse = time.Now()
+	r.poke()
+}

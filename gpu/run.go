@@ -1,0 +1,238 @@
+package gpu
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/catenary-run/catenary/functions"
+	"github.com/catenary-run/catenary/gpu/gpuv1"
+)
+
+// Run starts, watches and ends the worker, and moves models between tiers, until ctx ends. Then it fails all who wait,
+// ends the calls in flight and the worker, and returns nil when all of it is gone. It may be called once.
+func (r *Runtime) Run(ctx context.Context) error {
+	r.mu.Lock()
+	if r.running {
+		r.mu.Unlock()
+		return errors.New("gpu: Run was called before")
+	}
+	r.running = true
+	r.mu.Unlock()
+
+	var actions sync.WaitGroup
+	for ctx.Err() == nil {
+		next, todo := r.step(time.Now())
+		for _, do := range todo {
+			actions.Go(func() { do(ctx) })
+		}
+		if len(todo) > 0 {
+			continue
+		}
+		var timer <-chan time.Time
+		if !next.IsZero() {
+			timer = time.After(time.Until(next))
+		}
+		select {
+		case <-r.changed:
+		case <-timer:
+		case <-ctx.Done():
+		}
+	}
+	r.shut()
+	actions.Wait()
+	r.calls.Wait()
+	return nil
+}
+
+// step decides once and does what needs no waiting. It returns the rest, one func per action, and when to decide again.
+func (r *Runtime) step(now time.Time) (time.Time, []func(context.Context)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.worker != nil && r.worker.ended() {
+		r.lostLocked(r.worker)
+	}
+	models := make([]*model, 0, len(r.models))
+	seen := observed{worker: r.phase}
+	for _, m := range r.models {
+		models = append(models, m)
+		seen.models = append(seen.models, m.view(r.cfg.IdleAfter))
+	}
+	var d decision
+	r.state, d = decide(r.policy, seen, r.state, now)
+
+	var todo []func(context.Context)
+	if d.start {
+		r.phase = phaseStarting
+		todo = append(todo, r.start)
+	}
+	w := r.worker
+	move := func(m *model, do func(context.Context, *worker, *model)) {
+		m.moving = true
+		todo = append(todo, func(ctx context.Context) { do(ctx, w, m) })
+	}
+	for i, m := range models {
+		switch d.models[i] {
+		case actLoad:
+			move(m, r.load)
+		case actWake:
+			move(m, r.wake)
+		case actPark:
+			move(m, r.park)
+		case actUnload:
+			move(m, r.unload)
+		case actServe:
+			m.serve(w, now)
+		case actRefuse:
+			m.fail(m.errorf("%w", r.missing))
+		}
+	}
+	return d.next, todo
+}
+
+// start launches a worker and watches it until it ends.
+func (r *Runtime) start(ctx context.Context) {
+	began := time.Now()
+	w, err := r.launch(ctx)
+	r.mu.Lock()
+	if err != nil {
+		r.phase = phaseDown
+		for _, m := range r.models {
+			m.fail(m.errorf("%w: the model worker did not start: %w", functions.ErrColdStart, err))
+		}
+	} else {
+		r.phase, r.worker, r.missing, r.device = phaseUp, w, nil, w.device
+		if w.unavailable != "" {
+			r.phase = phaseMissing
+			r.missing = &functions.Failure{Code: functions.CodeOf(functions.ErrNoDevice), Message: w.unavailable}
+		}
+	}
+	r.mu.Unlock()
+	r.poke()
+	if err != nil {
+		r.cfg.Log.Error("model worker did not start", "err", err)
+		return
+	}
+	r.cfg.Log.Info("model worker started", "device", w.device, "engine", w.version, "unavailable", w.unavailable, "dur", time.Since(began))
+	select {
+	case <-w.done:
+		r.lost(w)
+		r.cfg.Log.Error("model worker ended", "err", w.exit())
+	case <-ctx.Done():
+		<-r.done // so that calls end with that as their reason
+		w.stop()
+	}
+}
+
+// lost notes that w has ended: every model is cold. It does nothing if that is known.
+func (r *Runtime) lost(w *worker) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lostLocked(w)
+}
+
+func (r *Runtime) lostLocked(w *worker) {
+	if r.worker != w {
+		return
+	}
+	r.worker, r.phase, r.missing = nil, phaseDown, nil
+	for _, m := range r.models {
+		m.tier, m.lease, m.memBytes = TierCold, nil, 0
+	}
+	r.poke()
+}
+
+func (r *Runtime) load(ctx context.Context, w *worker, m *model) {
+	r.raise(w, m, func() (*gpuv1.Residency, error) {
+		path, err := r.cfg.Models.ModelFile(ctx, m.spec)
+		if err != nil {
+			return nil, m.errorf("%w", err)
+		}
+		res, err := w.client.Load(ctx, &gpuv1.LoadRequest{
+			Id:      string(m.ref.Digest),
+			Path:    path,
+			Context: int32(min(m.spec.Context, 1<<30)),
+			Threads: int32(r.cfg.Threads),
+		})
+		if err != nil {
+			return nil, r.explain(w, m, err)
+		}
+		return res.GetResidency(), nil
+	})
+}
+
+func (r *Runtime) wake(ctx context.Context, w *worker, m *model) {
+	r.raise(w, m, func() (*gpuv1.Residency, error) {
+		res, err := w.client.Wake(ctx, &gpuv1.WakeRequest{Id: string(m.ref.Digest)})
+		if err != nil {
+			return nil, r.explain(w, m, err)
+		}
+		return res.GetResidency(), nil
+	})
+}
+
+// raise makes m hot by way of do, or fails everyone who waits for it with do's error.
+func (r *Runtime) raise(w *worker, m *model, do func() (*gpuv1.Residency, error)) {
+	began := time.Now()
+	res, err := do()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	defer r.poke()
+	m.moving, m.why = false, err
+	if err != nil {
+		m.fail(err)
+		return
+	}
+	if r.worker != w {
+		return // it ended right after its answer; those who wait get the next one
+	}
+	m.tier, m.memBytes, m.wakeTime, m.lastUse = TierHot, res.GetMemBytes(), time.Since(began), time.Now()
+	r.cfg.Log.Info("model awake", "model", m.ref.Name, "dur", m.wakeTime, "bytes", res.GetBytes())
+}
+
+func (r *Runtime) park(ctx context.Context, w *worker, m *model) {
+	r.lower(w, m, TierParked, func() error {
+		_, err := w.client.Park(ctx, &gpuv1.ParkRequest{Id: string(m.ref.Digest)})
+		return err
+	})
+}
+
+func (r *Runtime) unload(ctx context.Context, w *worker, m *model) {
+	r.lower(w, m, TierCold, func() error {
+		_, err := w.client.Unload(ctx, &gpuv1.UnloadRequest{Id: string(m.ref.Digest)})
+		return err
+	})
+}
+
+// lower brings m to a lower tier by way of do. Calls that came meanwhile raise it again.
+func (r *Runtime) lower(w *worker, m *model, to Tier, do func() error) {
+	err := do()
+	if err != nil {
+		err = r.explain(w, m, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	defer r.poke()
+	m.moving = false
+	if err != nil {
+		m.lastUse = time.Now() // try again after another idle time, not at once
+		r.cfg.Log.Error("model stays as it is", "model", m.ref.Name, "tier", to, "err", err)
+		return
+	}
+	if r.worker == w {
+		m.tier, m.memBytes = to, 0
+		r.cfg.Log.Info("model "+string(to), "model", m.ref.Name)
+	}
+}
+
+// shut refuses new calls and fails those that wait.
+func (r *Runtime) shut() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	close(r.done)
+	for _, m := range r.models {
+		m.fail(m.errorf("%w: the server is stopping", functions.ErrClosed))
+	}
+}
