@@ -22,7 +22,7 @@ type Handler func(ctx context.Context, in functions.Source, out functions.Sink) 
 // NewHandler ties an implementation to its contract. It is for packages that serve implementations.
 func NewHandler[I, O any](codec Codec, f Func[I, O], impl func(context.Context, I) (O, error)) Handler {
 	return func(ctx context.Context, src functions.Source, sink functions.Sink) error {
-		in, err := receive[I](ctx, codec, src)
+		in, err := Receive[I](ctx, codec, src)
 		if err != nil {
 			return fmt.Errorf("function %s: input: %w", f.name, err)
 		}
@@ -34,9 +34,10 @@ func NewHandler[I, O any](codec Codec, f Func[I, O], impl func(context.Context, 
 	}
 }
 
-// receive reads an I: one value, or an iterator over all of them.
-func receive[I any](ctx context.Context, codec Codec, src functions.Source) (in I, err error) {
-	t := reflect.TypeFor[I]()
+// Receive reads a T from src: one value, or, if T is a [Stream], an iterator over all of them, which reads src as it is
+// ranged over. It is for packages that serve functions or call chains.
+func Receive[T any](ctx context.Context, codec Codec, src functions.Source) (in T, err error) {
+	t := reflect.TypeFor[T]()
 	if _, stream := elem(t); stream {
 		reflect.ValueOf(&in).Elem().Set(reflect.MakeFunc(t, func(args []reflect.Value) []reflect.Value {
 			receiveAll(ctx, codec, src, args[0])
