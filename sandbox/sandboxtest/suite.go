@@ -84,7 +84,7 @@ func Run(t *testing.T, cfg Config) {
 	if s.Generate {
 		t.Run("Generate", s.testGenerate)
 	}
-	t.Run("Leaks", func(t *testing.T) { before.check(t) })
+	before.check(t)
 }
 
 // load prepares the fixture with the manifest changed by edit, which may be nil, and loads it.

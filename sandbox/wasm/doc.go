@@ -1,0 +1,23 @@
+// Package wasm is the sandbox driver for WebAssembly: functions that speak catenary_v1 (docs/abi.md) and unmodified WASI
+// preview 1 commands, run by wazero in this process.
+//
+// [New] makes a [Driver]. Its Prepare rewrites the module (package rewrite), compiles it, starts it, warms it with the
+// manifest's sample and captures its memory and globals (package image), by default in a process of its own at low
+// priority, which [PrepareMain] is. Load maps code and image; each instance is a copy-on-write view of the image, with
+// its random numbers reseeded, and serves one call. What can't be captured starts anew for each instance.
+//
+// A guest reaches what its imports give it and nothing else: the host modules here are catenary_v1, our own WASI preview
+// 1, and the yield that the rewriter adds. A command's files live in package scratch, in memory.
+//
+// Limits: memory is refused beyond limits.mem; the yield and every blocking import look at the call's context, which
+// carries limits.time; items, blobs, standard output and the scratch folder share limits.out.
+//
+// Caveats:
+//   - The driver's folder holds native code that is executed as it is: it is as trusted as the binary, mode 0700.
+//   - Guests share this process: a fault of wazero, or Spectre, crosses tenants.
+//   - memory.fill and its like are one step; they end late, not never.
+//   - Whatever a guest reads at its start is in its image, and its values drawn at random by then are the same in all
+//     instances.
+//   - The package encodes requests, tokens and blob references, and reads the inputs of commands: for that it imports
+//     functions/value and functions/wav, which the other drivers do not.
+package wasm

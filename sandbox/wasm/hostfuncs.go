@@ -1,0 +1,190 @@
+package wasm
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"github.com/catenary-run/catenary/functions"
+	"github.com/catenary-run/catenary/sandbox/wasm/abi"
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+)
+
+// hostFunc is an import of ours: its parameters and results as letters (i for i32, I for i64, a colon between them),
+// and what it does. run gets the call that the guest serves, the guest's memory as it is now, and the stack: parameters
+// in, the result out.
+type hostFunc struct {
+	sig string
+	run func(c *call, mem guestMemory, stack []uint64)
+}
+
+// imports returns the functions that a guest can import, by module and name.
+func imports() map[string]map[string]hostFunc {
+	return map[string]map[string]hostFunc{
+		abi.Module:     catenaryFuncs,
+		wasiModule:     wasiFuncs,
+		abi.FuelModule: {abi.FuelYield: {":", func(c *call, _ guestMemory, _ []uint64) { c.check() }}},
+	}
+}
+
+func (f hostFunc) types() (params, results []api.ValueType) {
+	in, out, _ := strings.Cut(f.sig, ":")
+	return valueTypes(in), valueTypes(out)
+}
+
+func valueTypes(letters string) []api.ValueType {
+	types := make([]api.ValueType, len(letters))
+	for i, l := range letters {
+		types[i] = api.ValueTypeI32
+		if l == 'I' {
+			types[i] = api.ValueTypeI64
+		}
+	}
+	return types
+}
+
+// checkImports returns an error wrapping functions.ErrInvalid for the first import of mod that is not one of ours.
+func checkImports(mod wazero.CompiledModule) error {
+	known := imports()
+	for _, def := range mod.ImportedFunctions() {
+		module, name, _ := def.Import()
+		f, ok := known[module][name]
+		if !ok {
+			return fmt.Errorf("%w: the module imports %s.%s, which is not there: functions of %s and %s can be imported",
+				functions.ErrInvalid, module, name, wasiModule, abi.Module)
+		}
+		params, results := f.types()
+		if !slices.Equal(def.ParamTypes(), params) || !slices.Equal(def.ResultTypes(), results) {
+			return fmt.Errorf("%w: the module imports %s.%s with another signature than it has", functions.ErrInvalid, module, name)
+		}
+	}
+	return nil
+}
+
+// bindImports gives rt the host functions that mod imports, and no others: each costs time to compile.
+func bindImports(ctx context.Context, rt wazero.Runtime, mod wazero.CompiledModule) error {
+	known := imports()
+	builders := map[string]wazero.HostModuleBuilder{}
+	bound := map[string]bool{}
+	for _, def := range mod.ImportedFunctions() {
+		module, name, _ := def.Import()
+		if bound[module+"\x00"+name] {
+			continue // a module may import a function twice
+		}
+		bound[module+"\x00"+name] = true
+		f := known[module][name]
+		b := builders[module]
+		if b == nil {
+			b = rt.NewHostModuleBuilder(module)
+		}
+		params, results := f.types()
+		builders[module] = b.NewFunctionBuilder().WithGoModuleFunction(f.bind(), params, results).Export(name)
+	}
+	for module, b := range builders {
+		if _, err := b.Instantiate(ctx); err != nil {
+			return fmt.Errorf("host module %s: %w", module, err)
+		}
+	}
+	return nil
+}
+
+func (f hostFunc) bind() api.GoModuleFunc {
+	return func(ctx context.Context, mod api.Module, stack []uint64) {
+		c := callOf(ctx)
+		f.run(c, guestMemory{c, mod.Memory()}, stack)
+	}
+}
+
+type callKey struct{}
+
+// withCall returns the context under which a guest is entered: host functions find the call in it.
+func withCall(ctx context.Context, c *call) context.Context {
+	return context.WithValue(ctx, callKey{}, c)
+}
+
+func callOf(ctx context.Context) *call { return ctx.Value(callKey{}).(*call) }
+
+// guestMemory reads and writes a guest's memory. What it returns are views, valid inside one host function. An address
+// outside ends the call: no sane guest passes one.
+type guestMemory struct {
+	c   *call
+	mem api.Memory
+}
+
+func (m guestMemory) view(ptr, n uint32) []byte {
+	if n == 0 {
+		return nil
+	}
+	b, ok := m.mem.Read(ptr, n)
+	if !ok {
+		m.c.abort(fmt.Errorf("%w: the guest passed %d bytes at %#x to the host, which are not in its memory", functions.ErrTrap, n, ptr))
+	}
+	return b
+}
+
+func (m guestMemory) putU32(ptr, v uint32) { binary.LittleEndian.PutUint32(m.view(ptr, 4), v) }
+func (m guestMemory) putU64(ptr uint32, v uint64) {
+	binary.LittleEndian.PutUint64(m.view(ptr, 8), v)
+}
+
+// catenaryFuncs are the functions of catenary_v1.
+var catenaryFuncs = map[string]hostFunc{
+	"item_recv": {"iii:I", func(c *call, mem guestMemory, s []uint64) {
+		st, ok := c.fds[int32(s[0])].(stream)
+		if !ok {
+			s[0] = api.EncodeI64(abi.RecvFailed)
+			return
+		}
+		c.check()
+		s[0] = api.EncodeI64(st.recv(c, mem.view(uint32(s[1]), uint32(s[2]))))
+	}},
+	"item_send": {"iii:i", func(c *call, mem guestMemory, s []uint64) {
+		st, ok := c.fds[int32(s[0])].(stream)
+		if !ok {
+			s[0] = abi.BadF
+			return
+		}
+		c.check()
+		item := mem.view(uint32(s[1]), uint32(s[2]))
+		if int64(len(item)) > c.left {
+			// Before it is copied: an item may be as large as the guest's memory. A generation request does not count,
+			// and has its own bound.
+			if _, model := st.(*modelStream); !model {
+				c.spend(int64(len(item)))
+			} else if len(item) > abi.MaxModelRequest {
+				s[0] = abi.TooBig
+				return
+			}
+		}
+		s[0] = uint64(st.send(c, append([]byte{}, item...)))
+	}},
+	"open": {"ii:i", func(c *call, mem guestMemory, s []uint64) {
+		if uint32(s[1]) > abi.MaxOpenRequest {
+			s[0] = api.EncodeI32(-abi.TooBig)
+			return
+		}
+		s[0] = api.EncodeI32(c.open(string(mem.view(uint32(s[0]), uint32(s[1])))))
+	}},
+	"log": {"iii:", func(c *call, mem guestMemory, s []uint64) {
+		level := slog.Level(int32(s[0]))
+		text := mem.view(uint32(s[1]), uint32(s[2]))
+		for len(text) > maxLine {
+			c.log.line(level, string(text[:maxLine]))
+			text = text[maxLine:]
+		}
+		c.log.line(level, string(text))
+	}},
+	"fail": {"ii:", func(c *call, mem guestMemory, s []uint64) {
+		if c.failure == "" {
+			text := mem.view(uint32(s[0]), min(uint32(s[1]), maxLine))
+			c.failure = strings.ToValidUTF8(string(text), "\uFFFD")
+			if uint32(s[1]) > maxLine {
+				c.failure += " ... (cut)"
+			}
+		}
+	}},
+}

@@ -1,0 +1,125 @@
+package wasm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/catenary-run/catenary/functions"
+	"github.com/catenary-run/catenary/sandbox/wasm/abi"
+	"github.com/catenary-run/catenary/sandbox/wasm/scratch"
+)
+
+// limitTime returns ctx with the function's own time limit, whose cause says whose limit it is.
+func limitTime(ctx context.Context, m *functions.Manifest) (context.Context, context.CancelFunc) {
+	limit := m.Limits.WithDefaults().Time
+	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w: function %s ran for %s: raise limits.time", functions.ErrTimeLimit, m.Name, limit))
+}
+
+// serve runs one call on g. The guest is spent afterwards, whatever came out.
+func (p *program) serve(c *call, g *guest, src functions.Source, sink functions.Sink) error {
+	c.sink = sink
+	if err := c.try(c.check); err != nil {
+		return err
+	}
+	if p.command != nil {
+		return p.serveCommand(c, g, src)
+	}
+	return p.serveReactor(c, g, src)
+}
+
+func (p *program) serveReactor(c *call, g *guest, src functions.Source) error {
+	stack := []uint64{uint64(c.add(&inputStream{src: src})), uint64(c.add(outputStream{}))}
+	if err := g.enter(c, abi.Call, stack); err != nil {
+		return err
+	}
+	if c.exited {
+		return c.exit()
+	}
+	result := int32(stack[0])
+	if result == abi.CallOK {
+		if c.sent == 0 && !c.manifest.Out.Stream {
+			return fmt.Errorf("%w: function %s returned no value", functions.ErrFunction, c.manifest.Name)
+		}
+		return nil
+	}
+	if g.mem.Refused() {
+		return c.memoryLimit()
+	}
+	return c.failed(result)
+}
+
+// failed returns the error of a call whose guest said that it failed.
+func (c *call) failed(result int32) error {
+	text := c.failure
+	if text == "" {
+		text = "it gave no reason"
+	}
+	class := functions.ErrFunction
+	switch {
+	case result == abi.CallInvalid:
+		class = functions.ErrInvalid
+	case result == abi.CallHost && c.hostErr != nil:
+		// The class is that of the host's own error: a model that is gone for now can be asked again.
+		return fmt.Errorf("function %s: %s: %w", c.manifest.Name, text, c.hostErr)
+	}
+	text = strings.TrimPrefix(text, class.Error()+": ")
+	return fmt.Errorf("%w: function %s: %s", class, c.manifest.Name, text)
+}
+
+func (p *program) serveCommand(c *call, g *guest, src functions.Source) error {
+	dir := scratch.New(p.limits.OutBytes)
+	var stdout []byte
+	err := c.try(func() {
+		v, ok := c.receive(src)
+		if !ok {
+			c.abort(fmt.Errorf("%w: function %s: no value came", functions.ErrInvalid, c.manifest.Name))
+		}
+		args, err := p.command.bind(v, c.inputs, dir)
+		if err != nil {
+			c.abort(err)
+		}
+		c.args = args
+	})
+	if err != nil {
+		return err
+	}
+	if p.command.out == "" {
+		c.capture = &stdout
+	}
+	c.mountScratch(dir.Root())
+	if err := g.enter(c, abi.Start, nil); err != nil {
+		return err
+	}
+	switch {
+	case dir.Refused():
+		return fmt.Errorf("%w: function %s wrote more than %d bytes of files: raise limits.out", functions.ErrOutputLimit, c.manifest.Name, p.limits.OutBytes)
+	case c.exited && c.exitCode != 0:
+		text := fmt.Sprintf("exit status %d", c.exitCode)
+		if c.stderr.last != "" {
+			text += ": " + c.stderr.last
+		}
+		return fmt.Errorf("%w: function %s: %s", functions.ErrFunction, c.manifest.Name, text)
+	}
+	return c.try(func() {
+		left, err := p.command.output(dir, stdout)
+		if err != nil {
+			c.abort(p.noOutput(err))
+		}
+		if p.command.out != "" { // standard output was counted as it came
+			c.spend(int64(len(left)))
+		}
+		v, blobs, err := p.command.result(left)
+		if err != nil {
+			c.abort(p.noOutput(err))
+		}
+		c.left += int64(len(v)) // the value stands for bytes that have been counted
+		c.blobs = blobs
+		c.emit(v)
+	})
+}
+
+func (p *program) noOutput(err error) error {
+	return fmt.Errorf("%w: the output of function %s: %w", functions.ErrFunction, p.manifest.Name, errors.New(functions.OneLine(err)))
+}

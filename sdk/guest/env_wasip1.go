@@ -1,0 +1,210 @@
+package guest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"syscall"
+	"unsafe"
+
+	"github.com/catenary-run/catenary/functions"
+	"github.com/catenary-run/catenary/functions/value"
+	"github.com/catenary-run/catenary/sandbox/wasm/abi"
+)
+
+//go:wasmimport catenary_v1 item_recv
+//go:noescape
+func itemRecv(fd int32, buf unsafe.Pointer, n uint32) int64
+
+//go:wasmimport catenary_v1 item_send
+//go:noescape
+func itemSend(fd int32, buf unsafe.Pointer, n uint32) uint32
+
+//go:wasmimport catenary_v1 open
+//go:noescape
+func hostOpen(req unsafe.Pointer, n uint32) int32
+
+//go:wasmimport catenary_v1 log
+//go:noescape
+func hostLog(level int32, buf unsafe.Pointer, n uint32)
+
+//go:wasmimport catenary_v1 fail
+//go:noescape
+func hostFail(buf unsafe.Pointer, n uint32)
+
+func ptr[T string | []byte](b T) unsafe.Pointer {
+	switch b := any(b).(type) {
+	case string:
+		return unsafe.Pointer(unsafe.StringData(b))
+	case []byte:
+		return unsafe.Pointer(unsafe.SliceData(b))
+	}
+	return nil
+}
+
+// hostError says what the host could not do. The host knows why, and adds it when the call fails for that reason.
+type hostError struct {
+	what  string
+	errno uint32
+}
+
+func (e *hostError) Error() string {
+	if e.errno == 0 {
+		return e.what + " failed"
+	}
+	return fmt.Sprintf("%s failed (errno %d)", e.what, e.errno)
+}
+
+// Unwrap returns the sentinel that the errno stands for, or nil.
+func (e *hostError) Unwrap() error {
+	switch e.errno {
+	case abi.Access:
+		return functions.ErrDenied
+	case abi.NoEnt:
+		return functions.ErrNotFound
+	}
+	return nil
+}
+
+// stdItem is the size of the first buffer; most items fit.
+const stdItem = 4 << 10
+
+// recv returns the next item of a descriptor, and io.EOF after the last one.
+func recv(fd int32, what string) ([]byte, error) {
+	buf := make([]byte, stdItem)
+	for {
+		n := itemRecv(fd, ptr(buf), uint32(len(buf)))
+		switch {
+		case n == abi.RecvEnd:
+			return nil, io.EOF
+		case n < 0:
+			return nil, &hostError{what: what}
+		case n <= int64(len(buf)):
+			return buf[:n], nil
+		}
+		buf = make([]byte, n)
+	}
+}
+
+func send(fd int32, item []byte, what string) error {
+	if errno := itemSend(fd, ptr(item), uint32(len(item))); errno != abi.Success {
+		return &hostError{what, errno}
+	}
+	return nil
+}
+
+func open(request, what string) (int32, error) {
+	fd := hostOpen(ptr(request), uint32(len(request)))
+	if fd < 0 {
+		return 0, &hostError{what, uint32(-fd)}
+	}
+	return fd, nil
+}
+
+// source is the call's input.
+type source struct{ fd int32 }
+
+func (s source) Recv(context.Context) (functions.Item, error) {
+	b, err := recv(s.fd, "receive from the input")
+	return functions.Item{Value: b}, err
+}
+
+// sink is the call's output.
+type sink struct{ fd int32 }
+
+func (s sink) Send(_ context.Context, it functions.Item) error {
+	return send(s.fd, it.Value, "send to the output")
+}
+
+// env is what the host offers, as sdk.Env.
+type env struct{}
+
+func (env) Log(level slog.Level, line string) { hostLog(int32(level), ptr(line), uint32(len(line))) }
+
+func (env) ReadBlob(_ context.Context, b functions.Blob) ([]byte, error) {
+	what := "read of blob " + b.Digest.Short()
+	fd, err := open(abi.OpenBlob+string(b.Digest), what)
+	if err != nil {
+		return nil, err
+	}
+	defer syscall.Close(int(fd))
+	left := itemRecv(fd, nil, 0)
+	if left == abi.RecvEnd {
+		return nil, nil
+	}
+	if left < 0 {
+		return nil, &hostError{what: what}
+	}
+	data := make([]byte, left)
+	for at := 0; at < len(data); {
+		n := itemRecv(fd, ptr(data[at:]), uint32(len(data)-at))
+		if n <= 0 {
+			return nil, &hostError{what: what}
+		}
+		at += int(n)
+	}
+	return data, nil
+}
+
+func (env) WriteBlob(_ context.Context, mediaType string, data []byte) (b functions.Blob, err error) {
+	what := "write of a blob of type " + mediaType
+	fd, err := open(abi.NewBlob+mediaType, what)
+	if err != nil {
+		return b, err
+	}
+	defer syscall.Close(int(fd))
+	if len(data) > 0 {
+		if err := send(fd, data, what); err != nil {
+			return b, err
+		}
+	}
+	ref, err := recv(fd, what)
+	if err != nil {
+		return b, err
+	}
+	return b, value.Decode(ref, &b)
+}
+
+func (env) Generate(_ context.Context, model string, req functions.Generation) (functions.Tokens, error) {
+	what := "generate with model " + model
+	fd, err := open(abi.OpenModel+model, what)
+	if err != nil {
+		return nil, err
+	}
+	b, err := value.Encode(req)
+	if err == nil {
+		err = send(fd, b, what)
+	}
+	if err != nil {
+		syscall.Close(int(fd))
+		return nil, err
+	}
+	return &tokens{fd: fd, what: what}, nil
+}
+
+// tokens is an answer as it comes.
+type tokens struct {
+	fd     int32
+	what   string
+	closed bool
+}
+
+func (t *tokens) Recv(context.Context) (tok functions.Token, err error) {
+	if t.closed {
+		return tok, functions.ErrClosed
+	}
+	b, err := recv(t.fd, t.what)
+	if err != nil {
+		return tok, err
+	}
+	return tok, value.Decode(b, &tok)
+}
+
+func (t *tokens) Close() error {
+	if t.closed {
+		return nil
+	}
+	t.closed = true
+	return syscall.Close(int(t.fd))
+}
