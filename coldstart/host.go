@@ -1,0 +1,101 @@
+package coldstart
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+
+	"github.com/catenary-run/catenary/functions"
+)
+
+// maxLogLine bounds one line of a function's log in bytes.
+const maxLogLine = 8 << 10
+
+// host is what one call may reach.
+type host struct {
+	models   Models
+	manifest *functions.Manifest
+	pins     []functions.Ref
+	log      *slog.Logger
+
+	mu     sync.Mutex // guards the fields below
+	closed bool
+	open   map[*hostTokens]struct{}
+}
+
+func newHost(p *Pools, m *functions.Manifest, instance string, call functions.Call) *host {
+	return &host{
+		models:   p.models,
+		manifest: m,
+		pins:     call.Models,
+		log:      p.log.With("func", m.Name, "instance", instance, "run", call.Run, "step", call.Step),
+		open:     map[*hostTokens]struct{}{},
+	}
+}
+
+// Generate implements [functions.Host].
+func (h *host) Generate(ctx context.Context, model string, req functions.Generation) (functions.Tokens, error) {
+	if !slices.Contains(h.manifest.Uses.Models, model) {
+		return nil, fmt.Errorf("%w: function %s does not declare model %q; add it to its uses: {models: [...]} and deploy again", functions.ErrDenied, h.manifest.Name, model)
+	}
+	i := slices.IndexFunc(h.pins, func(r functions.Ref) bool { return r.Name == model })
+	if i < 0 {
+		return nil, fmt.Errorf("%w: the call of %s comes without a version of model %q; deploy the model, then the chain", functions.ErrNotFound, h.manifest.Name, model)
+	}
+	if h.models == nil {
+		return nil, errNoModels(model)
+	}
+	tokens, err := h.models.Generate(ctx, h.pins[i], req)
+	if err != nil {
+		return nil, err
+	}
+	t := &hostTokens{Tokens: tokens, host: h}
+	h.mu.Lock()
+	closed := h.closed
+	if !closed {
+		h.open[t] = struct{}{}
+	}
+	h.mu.Unlock()
+	if closed {
+		tokens.Close()
+		return nil, fmt.Errorf("%w: the call of %s has ended", functions.ErrClosed, h.manifest.Name)
+	}
+	return t, nil
+}
+
+// Log implements [functions.Host].
+func (h *host) Log(level slog.Level, line string) {
+	if len(line) > maxLogLine {
+		h.log.Log(context.Background(), level, line[:maxLogLine], "cut_bytes", len(line)-maxLogLine)
+		return
+	}
+	h.log.Log(context.Background(), level, line)
+}
+
+// close ends the generations that the function has left open.
+func (h *host) close() {
+	h.mu.Lock()
+	h.closed = true
+	open := h.open
+	h.open = nil
+	h.mu.Unlock()
+	for t := range open {
+		t.Tokens.Close()
+	}
+}
+
+// hostTokens is a generation that ends with its call at the latest.
+type hostTokens struct {
+	functions.Tokens
+	host *host
+}
+
+// Close implements [functions.Tokens].
+func (t *hostTokens) Close() error {
+	t.host.mu.Lock()
+	delete(t.host.open, t)
+	t.host.mu.Unlock()
+	return t.Tokens.Close()
+}

@@ -1,0 +1,197 @@
+package coldstart
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/catenary-run/catenary/functions"
+)
+
+// Invoke implements [functions.Invoker].
+func (p *Pools) Invoke(ctx context.Context, call functions.Call, in functions.Source, out functions.Sink) (functions.Timing, error) {
+	began := time.Now()
+	var t functions.Timing
+	fail := func(id string, err error) (functions.Timing, error) {
+		t.Total = time.Since(began)
+		return t, &functions.InvokeError{Func: call.Ref.Name, Version: call.Ref.Digest, Instance: id, Err: err}
+	}
+	ctx, leave, err := p.enter(ctx)
+	if err != nil {
+		return fail("", err)
+	}
+	defer leave()
+	l, err := p.acquire(ctx, call.Ref)
+	waited := time.Since(began)
+	if err != nil {
+		t.Queue = waited
+		return fail("", err)
+	}
+	if !l.inst.served {
+		// What of the wait went by while this very instance was starting is wake, the rest is queue.
+		t.Wake = max(0, l.inst.ready.Sub(later(began, l.inst.began)))
+	}
+	t.Queue = max(0, waited-t.Wake)
+
+	id := l.inst.ID()
+	m := meter{began: began, in: in, out: out}
+	host := newHost(p, l.manifest, id, call)
+	err = p.guard("call", call.Ref, func() error { return l.inst.Serve(ctx, (*meterIn)(&m), (*meterOut)(&m), host) })
+	host.close()
+	l.release(err)
+	t.FirstItem = time.Duration(m.first.Load())
+	t.BytesIn, t.BytesOut = m.bytesIn.Load(), m.bytesOut.Load()
+	if err != nil {
+		return fail(id, err)
+	}
+	t.Total = time.Since(began)
+	return t, nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// lease is the only way to hold an instance.
+type lease struct {
+	pools    *Pools
+	inst     *instance
+	manifest *functions.Manifest
+}
+
+// acquire returns a lease of an instance of ref's version, once there is one.
+func (p *Pools) acquire(ctx context.Context, ref functions.Ref) (*lease, error) {
+	if _, err := functions.ParseDigest(string(ref.Digest)); err != nil {
+		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	p.mu.Lock()
+	if p.stopping {
+		p.mu.Unlock()
+		return nil, errShuttingDown
+	}
+	pl := p.pool(ref)
+	if len(pl.calls) == 0 {
+		if inst := pl.take(); inst != nil {
+			l := &lease{p, inst, pl.manifest}
+			p.mu.Unlock()
+			return l, nil
+		}
+	}
+	if len(pl.calls) >= p.config.QueueDepth {
+		p.mu.Unlock()
+		return nil, fmt.Errorf("%w: %d calls wait already; try again later", functions.ErrQueueFull, p.config.QueueDepth)
+	}
+	w := newWaiter()
+	pl.calls = append(pl.calls, w)
+	p.changed(pl)
+	p.mu.Unlock()
+
+	giveUp := func() (removed bool) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		pl.calls, removed = remove(pl.calls, w)
+		p.changed(pl)
+		return removed
+	}
+	o, err := wait(ctx, w, giveUp, func(late outcome) { p.giveBack(late.inst) })
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return &lease{p, o.inst, pl.manifest}, nil
+}
+
+// giveBack returns an instance that was lent too late for its caller, unused. A nil instance is ignored.
+func (p *Pools) giveBack(inst *instance) {
+	if inst == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	pl := inst.pool
+	if _, held := pl.busy[inst]; !held {
+		return
+	}
+	delete(pl.busy, inst)
+	p.changed(pl)
+	if inst.spent {
+		pl.finished = append(pl.finished, inst)
+		return
+	}
+	pl.offer(inst, time.Now())
+}
+
+// release ends the lease. What the call's error tells about the instance decides whether it may serve again. It is
+// reset or closed by others: the caller does not wait for that.
+func (l *lease) release(err error) {
+	p, inst := l.pools, l.inst
+	now := time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	pl := inst.pool
+	if _, held := pl.busy[inst]; !held {
+		return
+	}
+	delete(pl.busy, inst)
+	inst.served = true
+	if broken(err) {
+		inst.spent = true
+	} else {
+		pl.state = pl.state.served()
+	}
+	pl.state.LastUsed, pl.touched = now, now
+	pl.finished = append(pl.finished, inst)
+	p.changed(pl)
+}
+
+// broken reports whether an instance whose call ended so can't be trusted any more.
+func broken(err error) bool {
+	for _, kind := range []error{functions.ErrTrap, functions.ErrUnavailable, functions.ErrMemoryLimit, functions.ErrTimeLimit} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return false
+}
+
+// meter counts what passes between a call and its instance. It reads as two types, one for each side.
+type meter struct {
+	began             time.Time
+	in                functions.Source
+	out               functions.Sink
+	first             atomic.Int64 // nanoseconds until the function had its first item out, 0 before
+	bytesIn, bytesOut atomic.Int64
+}
+
+type (
+	meterIn  meter
+	meterOut meter
+)
+
+// Recv implements [functions.Source].
+func (m *meterIn) Recv(ctx context.Context) (functions.Item, error) {
+	it, err := m.in.Recv(ctx)
+	if err == nil {
+		m.bytesIn.Add(it.Size())
+	}
+	return it, err
+}
+
+// Send implements [functions.Sink].
+func (m *meterOut) Send(ctx context.Context, it functions.Item) error {
+	m.first.CompareAndSwap(0, max(1, int64(time.Since(m.began))))
+	err := m.out.Send(ctx, it)
+	if err == nil {
+		m.bytesOut.Add(it.Size())
+	}
+	return err
+}

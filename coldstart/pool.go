@@ -1,0 +1,189 @@
+package coldstart
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/catenary-run/catenary/functions"
+	"github.com/catenary-run/catenary/sandbox"
+)
+
+// pool is one version of one function on this node. All its fields but ref are guarded by Pools.mu.
+type pool struct {
+	ref      functions.Ref
+	manifest *functions.Manifest // nil until it was looked up
+	image    *sandbox.Image      // nil until it was prepared
+	state    state
+
+	code      codeState
+	loaded    sandbox.Code // set while code is codeLoaded
+	codeBytes int64
+	touched   time.Time // the last use, or the load: what the least recently used is measured by
+	loadBegan time.Time // of the load that the next starts have to thank
+	wakeTime  time.Duration
+	nextLook  time.Time // when decide wants to be asked again; zero: when something happens
+
+	starting, leaving int
+	ready             []*instance // the longest unused first; calls take the last
+	busy              map[*instance]struct{}
+	finished          []*instance // their call has ended, and nobody has looked after them yet
+	resetting         int         // those that are being reset
+
+	calls     []*waiter // in the order they came
+	wakers    []*waiter
+	preparers []*waiter
+}
+
+// instance is a live sandbox and what the pool knows of it, guarded by Pools.mu.
+type instance struct {
+	sandbox.Instance
+	pool     *pool
+	began    time.Time // when its start began, with the load that it waited for
+	ready    time.Time // when it was there
+	since    time.Time // unused since
+	memBytes int64
+	served   bool
+	spent    bool          // must not serve again
+	closing  chan struct{} // closed when it leaves: ends the watch of its Done
+}
+
+// waiter is one caller that waits. Whoever removes it from its list tells it one outcome; got has room for that.
+type waiter struct {
+	got chan outcome
+}
+
+type outcome struct {
+	inst *instance // for a call
+	err  error
+}
+
+func newWaiter() *waiter { return &waiter{got: make(chan outcome, 1)} }
+
+func remove(list []*waiter, w *waiter) ([]*waiter, bool) {
+	i := slices.Index(list, w)
+	if i < 0 {
+		return list, false
+	}
+	return slices.Delete(list, i, i+1), true
+}
+
+func tell(list []*waiter, o outcome) []*waiter {
+	for _, w := range list {
+		w.got <- o
+	}
+	return nil
+}
+
+// failAll tells everybody who waits.
+func (pl *pool) failAll(err error) {
+	pl.calls = tell(pl.calls, outcome{err: err})
+	pl.wakers = tell(pl.wakers, outcome{err: err})
+	pl.preparers = tell(pl.preparers, outcome{err: err})
+}
+
+// take returns the ready instance that was used last, now busy, or nil: the others may grow old and go.
+func (pl *pool) take() *instance {
+	if len(pl.ready) == 0 {
+		return nil
+	}
+	last := len(pl.ready) - 1
+	inst := pl.ready[last]
+	pl.ready[last] = nil
+	pl.ready = pl.ready[:last]
+	pl.busy[inst] = struct{}{}
+	return inst
+}
+
+// offer gives an instance that can serve to the call that has waited longest, or makes it ready.
+func (pl *pool) offer(inst *instance, now time.Time) {
+	pl.wakers = tell(pl.wakers, outcome{})
+	if len(pl.calls) > 0 {
+		w := pl.calls[0]
+		pl.calls[0] = nil
+		pl.calls = pl.calls[1:]
+		pl.busy[inst] = struct{}{}
+		w.got <- outcome{inst: inst}
+		return
+	}
+	inst.since = now
+	pl.ready = append(pl.ready, inst)
+}
+
+// unready takes inst out of the ready ones, and reports whether it was there.
+func (pl *pool) unready(inst *instance) bool {
+	i := slices.Index(pl.ready, inst)
+	if i < 0 {
+		return false
+	}
+	pl.ready = slices.Delete(pl.ready, i, i+1)
+	return true
+}
+
+func (pl *pool) observe(stopping bool) observed {
+	o := observed{
+		Calls:     len(pl.calls),
+		Wakers:    len(pl.wakers),
+		Preparers: len(pl.preparers),
+		Busy:      len(pl.busy),
+		Resetting: pl.resetting + len(pl.finished),
+		Starting:  pl.starting,
+		Leaving:   pl.leaving,
+		Code:      pl.code,
+		Stopping:  stopping,
+	}
+	for _, inst := range pl.ready {
+		o.Ready = append(o.Ready, inst.since)
+	}
+	return o
+}
+
+// spec returns the bounds of the pool. Before its manifest is known nothing but a load can happen.
+func (pl *pool) spec(c Config) spec {
+	sp := spec{Max: c.MaxInstances, Idle: c.IdleAfter, KeepCode: true}
+	if pl.manifest != nil {
+		if pl.manifest.Idle > 0 {
+			sp.Idle = pl.manifest.Idle
+		}
+		if pl.manifest.Kind == functions.KindPlugin {
+			sp.Max, sp.KeepCode = c.MaxPlugins, false
+		}
+	}
+	return sp
+}
+
+func (pl *pool) kind() functions.Kind {
+	if pl.manifest == nil {
+		return ""
+	}
+	return pl.manifest.Kind
+}
+
+// running counts the instances that are there.
+func (pl *pool) running() int {
+	return len(pl.ready) + len(pl.busy) + len(pl.finished) + pl.resetting
+}
+
+// empty reports whether the pool holds nothing and nobody waits.
+func (pl *pool) empty() bool {
+	return pl.code == codeNone && pl.running()+pl.starting+pl.leaving == 0 && !pl.observe(false).demand()
+}
+
+// parked reports whether the code is all that there is, and unused.
+func (pl *pool) parked() bool {
+	return pl.code == codeLoaded && pl.running()+pl.starting+pl.leaving == 0 && !pl.observe(false).demand()
+}
+
+// wait waits for the outcome of w. When ctx ends first, giveUp removes w from its list; if that comes too late, an
+// outcome is on its way, and late gets it.
+func wait(ctx context.Context, w *waiter, giveUp func() bool, late func(outcome)) (outcome, error) {
+	select {
+	case o := <-w.got:
+		return o, o.err
+	case <-ctx.Done():
+	}
+	if !giveUp() {
+		late(<-w.got)
+	}
+	return outcome{}, context.Cause(ctx)
+}

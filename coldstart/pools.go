@@ -1,0 +1,267 @@
+package coldstart
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/catenary-run/catenary/functions"
+	"github.com/catenary-run/catenary/sandbox"
+)
+
+// maxColdPools bounds what is remembered of versions that hold nothing any more. Their images are on disk all the
+// same; only the pool's entry in Status and its last wake time are forgotten.
+const maxColdPools = 1024
+
+// Pools are all pools of a node. It may be used from many goroutines.
+type Pools struct {
+	config    Config
+	drivers   map[functions.Kind]sandbox.Driver
+	manifests Manifests
+	artifacts Artifacts
+	models    Models
+	log       *slog.Logger
+	metrics   *metrics
+	poke      chan struct{} // capacity 1: something has changed, decide again
+
+	mu       sync.Mutex // guards the fields below, and all pools and instances
+	pools    map[functions.Digest]*pool
+	dirty    map[*pool]struct{} // those about which something has changed
+	active   map[*activeCall]struct{}
+	refusing bool          // no more calls
+	stopping bool          // instances and code have to go
+	quiet    chan struct{} // made by Drain, closed when the last call has ended
+}
+
+// New returns pools that hold nothing yet; Run brings them to life. Its error wraps functions.ErrInvalid.
+func New(config Config, deps Deps) (*Pools, error) {
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	drivers, err := deps.driversByKind()
+	if err != nil {
+		return nil, err
+	}
+	log := deps.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	p := &Pools{
+		config:    config,
+		drivers:   drivers,
+		manifests: deps.Manifests,
+		artifacts: deps.Artifacts,
+		models:    deps.Models,
+		log:       log,
+		poke:      make(chan struct{}, 1),
+		pools:     map[functions.Digest]*pool{},
+		dirty:     map[*pool]struct{}{},
+		active:    map[*activeCall]struct{}{},
+	}
+	p.metrics, err = newMetrics(deps.Metrics, p)
+	return p, err
+}
+
+// Run starts and stops instances until ctx ends. Then it refuses new calls, ends those that run, closes all instances
+// and code, and returns nil when all is gone. To let calls finish first, use Drain before. It must be called once.
+func (p *Pools) Run(ctx context.Context) error {
+	// Starts end with ctx; what closes things does not.
+	starts, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	defer context.AfterFunc(ctx, func() { cancel(errShuttingDown) })()
+
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	ended := ctx.Done()
+	var force <-chan time.Time
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		next := p.step(starts, &tasks)
+		if p.gone() {
+			return nil
+		}
+		timer.Stop()
+		if !next.IsZero() {
+			timer.Reset(time.Until(next))
+		}
+		select {
+		case <-p.poke:
+		case <-timer.C:
+		case <-force:
+			p.forceClose(&tasks)
+		case <-ended:
+			ended = nil
+			p.stop()
+			force = time.After(callGrace)
+		}
+	}
+}
+
+// changed notes that decide has to look at pl. The caller holds mu.
+func (p *Pools) changed(pl *pool) {
+	p.dirty[pl] = struct{}{}
+	select {
+	case p.poke <- struct{}{}:
+	default:
+	}
+}
+
+// step decides about every pool that changed or is due, lets tasks do it, and returns when to step again if nothing
+// happens before.
+func (p *Pools) step(starts context.Context, tasks *sync.WaitGroup) (next time.Time) {
+	now := time.Now()
+	p.mu.Lock()
+	var todo []func()
+	for _, pl := range p.pools {
+		_, changed := p.dirty[pl]
+		if changed || !pl.nextLook.IsZero() && !now.Before(pl.nextLook) {
+			todo = append(todo, p.look(starts, pl, now)...)
+		}
+	}
+	clear(p.dirty)
+	todo = append(todo, p.reclaim()...)
+	p.forgetCold()
+	for _, pl := range p.pools {
+		if !pl.nextLook.IsZero() && (next.IsZero() || pl.nextLook.Before(next)) {
+			next = pl.nextLook
+		}
+	}
+	p.mu.Unlock()
+	for _, do := range todo {
+		tasks.Go(do)
+	}
+	return next
+}
+
+// look decides about one pool and returns the tasks that follow, entered in the books already. mu is held.
+func (p *Pools) look(starts context.Context, pl *pool, now time.Time) (todo []func()) {
+	if pl.code == codeLoaded {
+		pl.preparers = tell(pl.preparers, outcome{})
+	}
+	if pl.running() > 0 {
+		pl.wakers = tell(pl.wakers, outcome{})
+	}
+	for _, inst := range pl.finished {
+		if inst.spent {
+			pl.leaving++
+			close(inst.closing)
+			todo = append(todo, func() { p.closeInstance(inst, "spent") })
+		} else {
+			pl.resetting++
+			todo = append(todo, func() { p.resetInstance(inst) })
+		}
+	}
+	pl.finished = nil
+
+	var d decision
+	pl.state, d = decide(pl.spec(p.config), pl.observe(p.stopping), pl.state, now)
+	pl.nextLook = d.Next
+	if d.Load {
+		pl.code, pl.loadBegan = codeLoading, now
+		todo = append(todo, func() { p.load(starts, pl) })
+	}
+	began := now
+	if !pl.loadBegan.IsZero() {
+		began = pl.loadBegan
+	}
+	code := pl.loaded
+	for range d.Start {
+		pl.starting++
+		todo = append(todo, func() { p.start(starts, pl, code, began) })
+	}
+	if d.Start > 0 {
+		pl.loadBegan = time.Time{}
+	}
+	for _, inst := range pl.ready[:d.Stop] {
+		pl.leaving++
+		close(inst.closing)
+		todo = append(todo, func() { p.closeInstance(inst, "idle") })
+	}
+	pl.ready = append(pl.ready[:0:0], pl.ready[d.Stop:]...)
+	if d.Unload {
+		todo = append(todo, p.unload(pl, "idle"))
+	}
+	return todo
+}
+
+// unload takes the code from the pool and returns the task that closes it. mu is held.
+func (p *Pools) unload(pl *pool, why string) func() {
+	code := pl.loaded
+	pl.code, pl.loaded = codeUnloading, nil
+	return func() { p.closeCode(pl, code, why) }
+}
+
+// reclaim returns the tasks that bring memory back to its budget. mu is held.
+func (p *Pools) reclaim() (todo []func()) {
+	var used int64
+	var parked []parkedCode
+	for _, pl := range p.pools {
+		used += pl.memBytes()
+		if pl.parked() {
+			parked = append(parked, parkedCode{pl.ref.Digest, pl.codeBytes, pl.touched})
+		}
+	}
+	for _, version := range evict(p.config.MemBytes, used, parked) {
+		todo = append(todo, p.unload(p.pools[version], "memory"))
+	}
+	return todo
+}
+
+// forgetCold keeps the count of entries that hold nothing within its bound, and drops those of versions that could not
+// even be looked up. mu is held.
+func (p *Pools) forgetCold() {
+	var cold int
+	var oldest *pool
+	for version, pl := range p.pools {
+		if !pl.empty() || pl.state.RetryAt.After(time.Now()) {
+			continue
+		}
+		if pl.manifest == nil {
+			delete(p.pools, version)
+			continue
+		}
+		cold++
+		if oldest == nil || pl.touched.Before(oldest.touched) {
+			oldest = pl
+		}
+	}
+	if cold > maxColdPools { // entries come one at a time, so one at a time is enough
+		delete(p.pools, oldest.ref.Digest)
+	}
+}
+
+// pool returns the pool of a version. mu is held.
+func (p *Pools) pool(ref functions.Ref) *pool {
+	pl := p.pools[ref.Digest]
+	if pl == nil {
+		pl = &pool{ref: ref, busy: map[*instance]struct{}{}}
+		p.pools[ref.Digest] = pl
+	}
+	return pl
+}
+
+// memBytes is what the pool holds in memory. mu is held.
+func (pl *pool) memBytes() int64 {
+	n := pl.codeBytes
+	for _, inst := range pl.ready {
+		n += inst.memBytes
+	}
+	for inst := range pl.busy {
+		n += inst.memBytes
+	}
+	return n
+}
+
+func (p *Pools) manifest(ctx context.Context, ref functions.Ref) (*functions.Manifest, error) {
+	m, err := p.manifests.Manifest(ctx, ref)
+	if err != nil {
+		return nil, fmt.Errorf("manifest of %s: %w", ref, err)
+	}
+	if got := m.Digest(); got != ref.Digest {
+		return nil, fmt.Errorf("%w: manifest of %s has digest %s", functions.ErrInvalid, ref, got.Short())
+	}
+	return m, nil
+}

@@ -1,0 +1,433 @@
+package coldstart
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/catenary-run/catenary/functions"
+)
+
+const ms = time.Millisecond
+
+func TestPools_FirstCallStartsFromNothing(t *testing.T) {
+	driver := &fake{prepare: 30 * ms, load: 10 * ms, start: 50 * ms, work: 7 * ms, spent: true}
+	run(t, driver, nil, func(t *testing.T, n *node) {
+		ref := n.function("speak", nil)
+		got := n.call(t, ref)
+		want := functions.Timing{Wake: 90 * ms, FirstItem: 97 * ms, Total: 97 * ms, BytesIn: 1, BytesOut: 1}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error("cold:", diff)
+		}
+		time.Sleep(time.Second)
+		got = n.call(t, ref)
+		want = functions.Timing{FirstItem: 7 * ms, Total: 7 * ms, BytesIn: 1, BytesOut: 1}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error("hot:", diff)
+		}
+	})
+}
+
+// TestPools_IdleAtFiveMinutesExactly: of a WASM function the code stays.
+func TestPools_IdleAtFiveMinutesExactly(t *testing.T) {
+	driver := &fake{start: 50 * ms, spent: true}
+	run(t, driver, nil, func(t *testing.T, n *node) {
+		ref := n.function("speak", nil)
+		n.call(t, ref)
+		time.Sleep(5*time.Minute - 1)
+		n.want(t, ref, Hot, 1)
+		time.Sleep(1)
+		n.want(t, ref, Parked, 0)
+		loads := driver.counts().loads
+		if got := n.call(t, ref); got.Wake != 50*ms {
+			t.Errorf("from parked: got a wake of %v, want one start of 50ms", got.Wake)
+		}
+		if driver.counts().loads != loads {
+			t.Error("the code of a parked function was loaded again")
+		}
+	})
+}
+
+// TestPools_IdlePluginGoesCold: of a plugin nothing stays, and its own idle time counts.
+func TestPools_IdlePluginGoesCold(t *testing.T) {
+	driver := &fake{start: 50 * ms, mortal: true}
+	run(t, driver, nil, func(t *testing.T, n *node) {
+		ref := n.function("transcribe", func(m *functions.Manifest) { m.Kind, m.Idle = functions.KindPlugin, 20*time.Second })
+		n.call(t, ref)
+		time.Sleep(20*time.Second - 1)
+		n.want(t, ref, Hot, 1)
+		n.call(t, ref)
+		time.Sleep(20*time.Second - 1)
+		n.want(t, ref, Hot, 1)
+		if driver.counts().starts != 1 {
+			t.Errorf("got %d starts, want the one process to serve both calls", driver.counts().starts)
+		}
+		time.Sleep(1)
+		n.want(t, ref, Cold, 0)
+		if driver.counts().codes != 0 {
+			t.Error("the code of a plugin was kept")
+		}
+		n.call(t, ref)
+	})
+}
+
+// TestPools_SpentInstanceIsReplaced: the next call finds a fresh instance, and the last call did not wait for anything.
+func TestPools_SpentInstanceIsReplaced(t *testing.T) {
+	driver := &fake{start: 50 * ms, closing: 10 * time.Second, spent: true}
+	run(t, driver, nil, func(t *testing.T, n *node) {
+		ref := n.function("speak", nil)
+		if got := n.call(t, ref); got.Total != 50*ms {
+			t.Errorf("got a call of %v: it waited for more than its start", got.Total)
+		}
+		time.Sleep(50 * ms)
+		for i := range 5 {
+			if got := n.call(t, ref); got.Total != 0 {
+				t.Errorf("call %d: got %+v, want a ready instance", i, got)
+			}
+			time.Sleep(50 * ms)
+		}
+		if driver.counts().starts != 7 {
+			t.Errorf("got %d starts, want one per call and one that is ready", driver.counts().starts)
+		}
+	})
+}
+
+// TestPools_OneStartPerMissingInstance: 100 calls at once start as many instances as are allowed, and no more.
+func TestPools_OneStartPerMissingInstance(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		max        int
+		spent      bool
+		wantStarts int
+	}{
+		{"used again", 4, false, 4},
+		{"used once", 4, true, 101}, // one per call, and one that is ready in the end
+		{"one per call", 200, false, 100},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			driver := &fake{start: 50 * ms, work: 10 * ms, spent: tt.spent}
+			configure := func(c *Config) { c.QueueDepth, c.MaxInstances = 100, tt.max }
+			run(t, driver, configure, func(t *testing.T, n *node) {
+				ref := n.function("speak", nil)
+				var wg sync.WaitGroup
+				for range 100 {
+					wg.Go(func() { n.call(t, ref) })
+				}
+				wg.Wait()
+				time.Sleep(time.Second)
+				if driver.counts().starts != tt.wantStarts || driver.counts().loads != 1 || driver.counts().prepares != 1 {
+					t.Errorf("got %d starts, %d loads, %d prepares; want %d, 1, 1", driver.counts().starts, driver.counts().loads, driver.counts().prepares, tt.wantStarts)
+				}
+				if driver.counts().maxLive > tt.max {
+					t.Errorf("got %d instances at once, want at most %d", driver.counts().maxLive, tt.max)
+				}
+			})
+		})
+	}
+}
+
+// TestPools_WaitIsSplitInWakeAndQueue: who waits for another call's instance is queued, not woken.
+func TestPools_WaitIsSplitInWakeAndQueue(t *testing.T) {
+	driver := &fake{start: 50 * ms, work: 1000 * ms}
+	run(t, driver, func(c *Config) { c.MaxInstances = 1 }, func(t *testing.T, n *node) {
+		ref := n.function("speak", nil)
+		var first, second functions.Timing
+		var wg sync.WaitGroup
+		wg.Go(func() { first = n.call(t, ref) })
+		synctest.Wait()
+		wg.Go(func() { second = n.call(t, ref) })
+		wg.Wait()
+		if first.Wake != 50*ms || first.Queue != 0 || second.Wake != 0 || second.Queue != 1050*ms {
+			t.Errorf("got first %+v and second %+v; want a wake of 50ms, and a queue of 1050ms", first, second)
+		}
+	})
+}
+
+func TestPools_QueueIsFull(t *testing.T) {
+	driver := &fake{start: 50 * ms, work: time.Second}
+	run(t, driver, func(c *Config) { c.QueueDepth, c.MaxInstances = 3, 1 }, func(t *testing.T, n *node) {
+		ref := n.function("speak", nil)
+		n.call(t, ref)
+		var wg sync.WaitGroup
+		for range 4 { // one that runs and three that wait
+			wg.Go(func() { n.call(t, ref) })
+			synctest.Wait()
+		}
+		timing, err := n.try(t.Context(), ref)
+		if !errors.Is(err, functions.ErrQueueFull) || timing.Total != 0 {
+			t.Errorf("got %v after %v, want ErrQueueFull at once", err, timing.Total)
+		}
+		if ie, ok := errors.AsType[*functions.InvokeError](err); !ok || ie.Func != "speak" || ie.Version != ref.Digest {
+			t.Errorf("got %#v, want an InvokeError that names the function", err)
+		}
+		wg.Wait()
+		n.call(t, ref)
+	})
+}
+
+// TestPools_CancelInQueueFreesThePlace: and a deadline ends the wait in time.
+func TestPools_CancelInQueueFreesThePlace(t *testing.T) {
+	driver := &fake{work: time.Second}
+	run(t, driver, func(c *Config) { c.QueueDepth, c.MaxInstances = 1, 1 }, func(t *testing.T, n *node) {
+		ref := n.function("speak", nil)
+		var wg sync.WaitGroup
+		wg.Go(func() { n.call(t, ref) })
+		synctest.Wait()
+		gone := errors.New("the caller is gone")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		wg.Go(func() {
+			if _, err := n.try(ctx, ref); !errors.Is(err, gone) {
+				t.Errorf("got %v, want the cause of the context", err)
+			}
+		})
+		synctest.Wait()
+		cancel(gone)
+		synctest.Wait()
+		if s := n.status(t, ref); s.Queued != 0 {
+			t.Fatalf("got %d in the queue, want none", s.Queued)
+		}
+		late, stop := context.WithTimeout(t.Context(), 100*ms)
+		defer stop()
+		timing, err := n.try(late, ref)
+		if !errors.Is(err, context.DeadlineExceeded) || timing.Total != 100*ms || timing.Queue != 100*ms {
+			t.Errorf("got %v after %+v, want the deadline after 100ms in the queue", err, timing)
+		}
+		wg.Go(func() { n.call(t, ref) }) // takes the free place
+		wg.Wait()
+		if driver.counts().starts != 1 {
+			t.Errorf("got %d starts, want 1", driver.counts().starts)
+		}
+	})
+}
+
+// TestPools_StartIsNotLost: the caller that a start was for goes, and the next call gets the instance.
+func TestPools_StartIsNotLost(t *testing.T) {
+	driver := &fake{start: time.Second}
+	run(t, driver, nil, func(t *testing.T, n *node) {
+		ref := n.function("speak", nil)
+		ctx, cancel := context.WithTimeout(t.Context(), 100*ms)
+		defer cancel()
+		if _, err := n.try(ctx, ref); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("got %v, want the deadline", err)
+		}
+		if got := n.call(t, ref); got.Wake != 900*ms || driver.counts().starts != 1 {
+			t.Errorf("got a wake of %v and %d starts, want the rest of the one start", got.Wake, driver.counts().starts)
+		}
+	})
+}
+
+func TestPools_CrashDuringCall(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		crash func(inst *fakeInstance) error
+		want  error
+	}{
+		{"trap", func(*fakeInstance) error { return fmt.Errorf("%w: unreachable", functions.ErrTrap) }, functions.ErrTrap},
+		{"kill", func(inst *fakeInstance) error {
+			inst.die()
+			return fmt.Errorf("%w: the process is gone", functions.ErrUnavailable)
+		}, functions.ErrUnavailable},
+		{"panic", func(*fakeInstance) error { panic("a fault in the driver") }, functions.ErrTrap},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			crashes := 1
+			driver := &fake{start: 50 * ms, mortal: true}
+			driver.onServe = func(ctx context.Context, inst *fakeInstance, in functions.Source, out functions.Sink, _ functions.Host) error {
+				if crashes > 0 {
+					crashes--
+					return tt.crash(inst)
+				}
+				return inst.echo(ctx, in, out)
+			}
+			run(t, driver, nil, func(t *testing.T, n *node) {
+				ref := n.function("transcribe", plugin)
+				_, err := n.try(t.Context(), ref)
+				ie, ok := errors.AsType[*functions.InvokeError](err)
+				if !ok || !errors.Is(err, tt.want) || ie.Instance != "transcribe-1" {
+					t.Fatalf("got %v, want %v of instance transcribe-1", err, tt.want)
+				}
+				if got := n.call(t, ref); got.Total != 50*ms {
+					t.Errorf("the next call took %v, want one start", got.Total)
+				}
+				n.want(t, ref, Hot, 1)
+			})
+		})
+	}
+}
+
+// TestPools_FunctionErrorKeepsTheInstance: who says that it can't is not broken.
+func TestPools_FunctionErrorKeepsTheInstance(t *testing.T) {
+	driver := &fake{mortal: true}
+	driver.onServe = func(context.Context, *fakeInstance, functions.Source, functions.Sink, functions.Host) error {
+		return fmt.Errorf("%w: not a wav", functions.ErrFunction)
+	}
+	run(t, driver, nil, func(t *testing.T, n *node) {
+		ref := n.function("transcribe", plugin)
+		for range 3 {
+			if _, err := n.try(t.Context(), ref); !errors.Is(err, functions.ErrFunction) {
+				t.Fatalf("got %v, want ErrFunction", err)
+			}
+		}
+		if driver.counts().starts != 1 {
+			t.Errorf("got %d starts, want 1", driver.counts().starts)
+		}
+	})
+}
+
+// TestPools_IdleInstanceDies: it is removed and closed, and the hot pool gets another one; one that dies again and again
+// is started less and less often.
+func TestPools_IdleInstanceDies(t *testing.T) {
+	driver := &fake{start: 50 * ms, mortal: true}
+	run(t, driver, nil, func(t *testing.T, n *node) {
+		ref := n.function("transcribe", plugin)
+		n.call(t, ref)
+		synctest.Wait()
+		driver.instances[0].die()
+		time.Sleep(50 * ms)
+		n.want(t, ref, Hot, 1)
+		if driver.counts().starts != 2 || driver.counts().live != 1 {
+			t.Fatalf("got %d starts and %d alive, want 2 and 1", driver.counts().starts, driver.counts().live)
+		}
+		driver.start = 0
+		driver.onStart = func(*functions.Manifest, int) error { return errors.New("no such library") }
+		driver.instances[1].die()
+		time.Sleep(time.Minute)
+		// At most: two at once, pauses of 0.1 to 3.2 s in 6.3 s, then one each 5 s.
+		if got := driver.counts().starts - 2; got < 5 || got > 2+6+11 {
+			t.Errorf("got %d starts in a minute, want pauses that grow to 5s", got)
+		}
+		time.Sleep(5 * time.Minute)
+		n.want(t, ref, Cold, 0)
+		driver.onStart = nil
+		n.call(t, ref)
+	})
+}
+
+func TestPools_StartFails(t *testing.T) {
+	broken := true
+	driver := &fake{start: 50 * ms}
+	driver.onStart = func(*functions.Manifest, int) error {
+		if broken {
+			return errors.New("no such library")
+		}
+		return nil
+	}
+	run(t, driver, nil, func(t *testing.T, n *node) {
+		ref := n.function("speak", nil)
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() {
+				_, err := n.try(t.Context(), ref)
+				ie, ok := errors.AsType[*functions.InvokeError](err)
+				if !ok || !errors.Is(err, functions.ErrColdStart) || !functions.Retryable(err) || ie.Instance != "" {
+					t.Errorf("got %v, want an InvokeError that wraps ErrColdStart", err)
+				}
+			})
+		}
+		wg.Wait()
+		if driver.counts().starts != 8 {
+			t.Errorf("got %d starts, want 8: as many as may be", driver.counts().starts)
+		}
+		broken = false
+		n.call(t, ref)
+	})
+}
+
+// TestPools_ImageFails: what can never run says so, and is not told from a start that may work next time.
+func TestPools_ImageFails(t *testing.T) {
+	driver := &fake{}
+	driver.onPrepare = func(*functions.Manifest) error {
+		return fmt.Errorf("%w: not a module", functions.ErrInvalid)
+	}
+	run(t, driver, nil, func(t *testing.T, n *node) {
+		ref := n.function("speak", nil)
+		if _, err := n.try(t.Context(), ref); !errors.Is(err, functions.ErrInvalid) || functions.Retryable(err) {
+			t.Errorf("got %v, want ErrInvalid, which is not worth a retry", err)
+		}
+		unknown := functions.Ref{Name: "nobody", Digest: functions.DigestOf(nil)}
+		if _, err := n.try(t.Context(), unknown); !errors.Is(err, functions.ErrNotFound) {
+			t.Errorf("got %v, want ErrNotFound", err)
+		}
+		if _, err := n.try(t.Context(), functions.Ref{Name: "nobody", Digest: "x"}); !errors.Is(err, functions.ErrInvalid) {
+			t.Errorf("got %v, want ErrInvalid", err)
+		}
+		synctest.Wait()
+		if got := len(n.Status()); got != 1 {
+			t.Errorf("got %d pools, want none for what does not exist", got)
+		}
+	})
+}
+
+func TestPools_StartTakesTooLong(t *testing.T) {
+	driver := &fake{start: time.Hour}
+	run(t, driver, nil, func(t *testing.T, n *node) {
+		timing, err := n.try(t.Context(), n.function("speak", nil))
+		if !errors.Is(err, functions.ErrColdStart) || errors.Is(err, context.DeadlineExceeded) || timing.Total != 30*time.Second {
+			t.Errorf("got %v after %v, want ErrColdStart after 30s, which is not the caller's deadline", err, timing.Total)
+		}
+	})
+}
+
+func TestPools_ResetFails(t *testing.T) {
+	driver := &fake{mortal: true, onReset: func() error { return errors.New("does not answer") }}
+	run(t, driver, nil, func(t *testing.T, n *node) {
+		ref := n.function("transcribe", plugin)
+		n.call(t, ref)
+		n.call(t, ref)
+		synctest.Wait()
+		if driver.counts().live != 1 || driver.counts().starts != 3 {
+			t.Errorf("got %d alive of %d started, want 1 of 3", driver.counts().live, driver.counts().starts)
+		}
+	})
+}
+
+// TestPools_LeastRecentlyUsedGoesCold: the budget takes parked code, the oldest first, and never what is hot.
+func TestPools_LeastRecentlyUsedGoesCold(t *testing.T) {
+	driver := &fake{codeBytes: 100, instBytes: 10, spent: true}
+	run(t, driver, func(c *Config) { c.MemBytes = 350 }, func(t *testing.T, n *node) {
+		var refs []functions.Ref
+		for i := range 3 {
+			ref := n.function(fmt.Sprintf("f%d", i), nil)
+			refs = append(refs, ref)
+			n.call(t, ref)
+			time.Sleep(time.Second)
+		}
+		time.Sleep(6 * time.Minute)
+		for _, ref := range refs {
+			n.want(t, ref, Parked, 0)
+		}
+		n.call(t, refs[0]) // so f1 is the oldest
+		n.call(t, n.function("f3", nil))
+		synctest.Wait()
+		n.want(t, refs[0], Hot, 1)
+		n.want(t, refs[1], Cold, 0)
+		n.want(t, refs[2], Parked, 0)
+		n.call(t, n.function("f4", nil))
+		n.want(t, refs[0], Hot, 1)
+		n.want(t, refs[2], Cold, 0)
+		n.call(t, n.function("f5", nil)) // all are hot: the budget takes nobody
+		n.want(t, refs[0], Hot, 1)
+	})
+}
+
+func TestNew_Refuses(t *testing.T) {
+	config := DefaultConfig()
+	if err := config.Validate(); err != nil {
+		t.Errorf("defaults: %v", err)
+	}
+	n := &node{}
+	deps := Deps{Manifests: n, Artifacts: n}
+	if _, err := New(config, deps); !errors.Is(err, functions.ErrInvalid) {
+		t.Errorf("no driver: got %v, want ErrInvalid", err)
+	}
+	err := Config{QueueDepth: -1}.Validate()
+	if joined, ok := err.(interface{ Unwrap() []error }); !ok || len(joined.Unwrap()) != 7 {
+		t.Errorf("got %v, want all seven faults", err)
+	}
+}
