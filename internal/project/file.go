@@ -9,16 +9,12 @@ import (
 	"strings"
 	"time"
 
-	"go.yaml.in/yaml/v4"
-
 	"github.com/catenary-run/catenary/functions"
+	"github.com/catenary-run/catenary/internal/strictyaml"
 )
 
 // FileName is the name of the file that describes a project.
 const FileName = "catenary.yaml"
-
-// maxFileBytes bounds catenary.yaml.
-const maxFileBytes = 1 << 20
 
 // File is what catenary.yaml says.
 type File struct {
@@ -80,14 +76,11 @@ type Chain struct {
 // Size is a count of bytes, written as a number with B, KiB, MiB or GiB.
 type Size int64
 
-// UnmarshalYAML reads a size.
-func (s *Size) UnmarshalYAML(n *yaml.Node) error {
-	v, err := ParseSize(n.Value)
-	if err != nil {
-		return fmt.Errorf("line %d: %w", n.Line, err)
-	}
+// UnmarshalText reads a size.
+func (s *Size) UnmarshalText(text []byte) error {
+	v, err := ParseSize(string(text))
 	*s = Size(v)
-	return nil
+	return err
 }
 
 // ParseSize reads a size such as 512MiB. A plain number counts bytes.
@@ -104,11 +97,11 @@ func ParseSize(text string) (int64, error) {
 // Duration is a span of time, written as for time.ParseDuration.
 type Duration time.Duration
 
-// UnmarshalYAML reads a duration.
-func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
-	v, err := time.ParseDuration(n.Value)
+// UnmarshalText reads a duration.
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
 	if err != nil || v < 0 {
-		return fmt.Errorf("%w: line %d: duration %q: write a number and a unit, such as 30s or 5m", functions.ErrInvalid, n.Line, n.Value)
+		return fmt.Errorf("%w: duration %q: write a number and a unit, such as 30s or 5m", functions.ErrInvalid, text)
 	}
 	*d = Duration(v)
 	return nil
@@ -117,17 +110,10 @@ func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
 // Load reads the catenary.yaml of dir.
 func Load(dir string) (*File, error) {
 	path := filepath.Join(dir, FileName)
-	info, err := os.Stat(path)
+	data, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %s: there is no %s in this folder", functions.ErrNotFound, dir, FileName)
 	}
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() > maxFileBytes {
-		return nil, fmt.Errorf("%w: %s has %d bytes; at most %d are read", functions.ErrInvalid, path, info.Size(), maxFileBytes)
-	}
-	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -138,8 +124,8 @@ func Load(dir string) (*File, error) {
 // all faults, each wrapping functions.ErrInvalid.
 func Parse(name string, data []byte) (*File, error) {
 	var f File
-	if err := yaml.Load(data, &f, yaml.WithKnownFields()); err != nil {
-		return nil, fmt.Errorf("%w: %s: %s", functions.ErrInvalid, name, strings.TrimPrefix(err.Error(), "yaml: "))
+	if err := strictyaml.Decode(name, data, &f); err != nil {
+		return nil, err
 	}
 	if err := f.validate(); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
