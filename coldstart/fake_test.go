@@ -207,14 +207,14 @@ type node struct {
 	*Pools
 	driver    *fake
 	models    *fakeModels
-	manifests map[functions.Digest]*functions.Manifest
+	manifests sync.Map // functions.Digest to *functions.Manifest
 	cancel    context.CancelFunc
 	ran       chan error
 }
 
 func (n *node) Manifest(ctx context.Context, ref functions.Ref) (*functions.Manifest, error) {
-	if m := n.manifests[ref.Digest]; m != nil {
-		return m, nil
+	if m, ok := n.manifests.Load(ref.Digest); ok {
+		return m.(*functions.Manifest), nil
 	}
 	return nil, fmt.Errorf("%w: no manifest %s", functions.ErrNotFound, ref)
 }
@@ -227,7 +227,7 @@ func (n *node) function(name string, change func(*functions.Manifest)) functions
 	if change != nil {
 		change(m)
 	}
-	n.manifests[m.Digest()] = m
+	n.manifests.Store(m.Digest(), m)
 	return m.Ref()
 }
 
@@ -237,7 +237,7 @@ func plugin(m *functions.Manifest) { m.Kind = functions.KindPlugin }
 func run(t *testing.T, driver *fake, configure func(*Config), test func(t *testing.T, n *node)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		n := &node{driver: driver, models: &fakeModels{}, manifests: map[functions.Digest]*functions.Manifest{}, ran: make(chan error, 1)}
+		n := &node{driver: driver, models: &fakeModels{}, ran: make(chan error, 1)}
 		config := DefaultConfig()
 		config.MaxInstances, config.MaxPlugins, config.MemBytes = 8, 2, 1<<30
 		if configure != nil {

@@ -190,7 +190,7 @@ func (p *Pools) look(starts context.Context, pl *pool, now time.Time) (todo []fu
 // unload takes the code from the pool and returns the task that closes it. mu is held.
 func (p *Pools) unload(pl *pool, why string) func() {
 	code := pl.loaded
-	pl.code, pl.loaded = codeUnloading, nil
+	pl.code, pl.loaded, pl.codeBytes = codeUnloading, nil, 0 // not counted any more: else the budget would take more
 	return func() { p.closeCode(pl, code, why) }
 }
 

@@ -236,6 +236,6 @@ func (p *Pools) closeCode(pl *pool, code sandbox.Code, why string) {
 	p.log.Info("function cold", "func", pl.ref.Name, "version", pl.ref.Digest.Short(), "reason", why)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	pl.code, pl.codeBytes = codeNone, 0
+	pl.code = codeNone
 	p.changed(pl)
 }

@@ -22,8 +22,9 @@ func (p *Pools) Wake(ctx context.Context, fns, models []functions.Ref) error {
 	defer leave()
 	g, ctx := errgroup.WithContext(ctx)
 	for _, ref := range fns {
+		ready := p.aim(ref, forInstance)
 		g.Go(func() error {
-			if err := p.await(ctx, ref, forInstance); err != nil {
+			if err := ready(ctx); err != nil {
 				return &functions.InvokeError{Func: ref.Name, Version: ref.Digest, Err: err}
 			}
 			return nil
@@ -65,8 +66,9 @@ func (p *Pools) Prepare(ctx context.Context, fns, models []functions.Ref) ([]Pre
 	var wg sync.WaitGroup
 	for i, ref := range fns {
 		done[i].Ref = ref
+		ready := p.aim(ref, forCode)
 		wg.Go(func() {
-			if err := p.await(ctx, ref, forCode); err != nil {
+			if err := ready(ctx); err != nil {
 				errs[i] = &functions.InvokeError{Func: ref.Name, Version: ref.Digest, Err: err}
 				return
 			}
@@ -98,7 +100,7 @@ func (p *Pools) image(ref functions.Ref) (captured bool, why string) {
 	return false, "its image has been dropped meanwhile"
 }
 
-// What await waits for.
+// What aim is for.
 type goal int
 
 const (
@@ -114,34 +116,31 @@ func (g goal) list(pl *pool) (list *[]*waiter, reached bool) {
 	return &pl.wakers, pl.running() > 0
 }
 
-// await returns when the version has reached the goal.
-func (p *Pools) await(ctx context.Context, ref functions.Ref, g goal) error {
-	if _, err := functions.ParseDigest(string(ref.Digest)); err != nil {
-		return err
+// aim makes the version go for the goal, and returns a func that waits until it is there.
+func (p *Pools) aim(ref functions.Ref, g goal) func(context.Context) error {
+	failed := func(err error) func(context.Context) error {
+		return func(context.Context) error { return err }
 	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if _, err := functions.ParseDigest(string(ref.Digest)); err != nil {
+		return failed(err)
 	}
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.stopping {
-		p.mu.Unlock()
-		return errShuttingDown
+		return failed(errShuttingDown)
 	}
 	pl := p.pool(ref)
 	list, reached := g.list(pl)
 	if reached {
 		p.used(pl, g)
-		p.mu.Unlock()
-		return nil
+		return failed(nil)
 	}
 	if len(*list) >= p.config.QueueDepth {
-		p.mu.Unlock()
-		return fmt.Errorf("%w: %d wait already for its start; try again later", functions.ErrQueueFull, p.config.QueueDepth)
+		return failed(fmt.Errorf("%w: %d wait already for its start; try again later", functions.ErrQueueFull, p.config.QueueDepth))
 	}
 	w := newWaiter()
 	*list = append(*list, w)
 	p.changed(pl)
-	p.mu.Unlock()
 	giveUp := func() (removed bool) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -150,13 +149,15 @@ func (p *Pools) await(ctx context.Context, ref functions.Ref, g goal) error {
 		p.changed(pl)
 		return removed
 	}
-	if _, err := wait(ctx, w, giveUp, func(outcome) {}); err != nil {
-		return err
+	return func(ctx context.Context) error {
+		if _, err := wait(ctx, w, giveUp, func(outcome) {}); err != nil {
+			return err
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.used(pl, g)
+		return nil
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.used(pl, g)
-	return nil
 }
 
 // used notes that somebody counts on the version: it stays hot, or its code stays, from now on. mu is held.
