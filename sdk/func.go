@@ -1,6 +1,7 @@
 package sdk
 
 import (
+	"context"
 	"fmt"
 	"iter"
 	"reflect"
@@ -35,7 +36,12 @@ func StreamOf[T any](seq iter.Seq[T]) Stream[T] {
 // streamElem tells a Stream from other types, and its element, without knowing T.
 func (Stream[T]) streamElem() reflect.Type { return reflect.TypeFor[T]() }
 
-type streamType interface{ streamElem() reflect.Type }
+// streamType is a Stream of some type.
+type streamType interface {
+	streamElem() reflect.Type
+	receive(ctx context.Context, codec Codec, src functions.Source) any
+	send(ctx context.Context, codec Codec, sink functions.Sink) error
+}
 
 // elem returns the type of the values on a side of type t, and whether it is a stream.
 func elem(t reflect.Type) (reflect.Type, bool) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"reflect"
 
 	"github.com/catenary-run/catenary/functions"
 )
@@ -36,78 +35,65 @@ func NewHandler[I, O any](codec Codec, f Func[I, O], impl func(context.Context, 
 
 // Receive reads a T from src: one value, or, if T is a [Stream], an iterator over all of them, which reads src as it is
 // ranged over. It is for packages that serve functions or call chains.
-func Receive[T any](ctx context.Context, codec Codec, src functions.Source) (in T, err error) {
-	t := reflect.TypeFor[T]()
-	if _, stream := elem(t); stream {
-		reflect.ValueOf(&in).Elem().Set(reflect.MakeFunc(t, func(args []reflect.Value) []reflect.Value {
-			receiveAll(ctx, codec, src, args[0])
-			return nil
-		}))
-		return in, nil
+func Receive[T any](ctx context.Context, codec Codec, src functions.Source) (v T, err error) {
+	if stream, ok := any(v).(streamType); ok {
+		return stream.receive(ctx, codec, src).(T), nil
 	}
 	it, err := src.Recv(ctx)
 	if errors.Is(err, io.EOF) {
-		return in, fmt.Errorf("%w: no value came", functions.ErrInvalid)
+		return v, fmt.Errorf("%w: no value came", functions.ErrInvalid)
 	}
 	if err != nil {
-		return in, err
+		return v, err
 	}
-	return in, codec.Decode(it.Value, &in)
+	return v, codec.Decode(it.Value, &v)
 }
 
-// receiveAll calls yield, a func(T, error) bool, for each item of src.
-func receiveAll(ctx context.Context, codec Codec, src functions.Source, yield reflect.Value) {
-	t := yield.Type().In(0)
-	noError := reflect.Zero(reflect.TypeFor[error]())
-	for {
-		it, err := src.Recv(ctx)
-		if errors.Is(err, io.EOF) {
-			return
+// receive returns a Stream[T] of the items of src.
+func (Stream[T]) receive(ctx context.Context, codec Codec, src functions.Source) any {
+	return Stream[T](func(yield func(T, error) bool) {
+		for {
+			var v T
+			it, err := src.Recv(ctx)
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if err == nil {
+				err = codec.Decode(it.Value, &v)
+			}
+			if !yield(v, err) || err != nil {
+				return
+			}
 		}
-		v := reflect.New(t)
-		if err == nil {
-			err = codec.Decode(it.Value, v.Interface())
-		}
-		if err != nil {
-			yield.Call([]reflect.Value{v.Elem(), reflect.ValueOf(&err).Elem()})
-			return
-		}
-		if !yield.Call([]reflect.Value{v.Elem(), noError})[0].Bool() {
-			return
-		}
-	}
-}
-
-// send sends an O: one value, or all that the iterator yields.
-func send(ctx context.Context, codec Codec, sink functions.Sink, out any) error {
-	t := reflect.TypeOf(out)
-	if t == nil {
-		return sendValue(ctx, codec, sink, out)
-	}
-	if _, stream := elem(t); !stream {
-		return sendValue(ctx, codec, sink, out)
-	}
-	v := reflect.ValueOf(out)
-	if v.IsNil() {
-		return nil
-	}
-	var err error
-	yield := reflect.MakeFunc(t.In(0), func(args []reflect.Value) []reflect.Value {
-		if e, _ := args[1].Interface().(error); e != nil {
-			err = e
-		} else {
-			err = sendValue(ctx, codec, sink, args[0].Interface())
-		}
-		return []reflect.Value{reflect.ValueOf(err == nil)}
 	})
-	v.Call([]reflect.Value{yield})
-	return err
 }
 
-func sendValue(ctx context.Context, codec Codec, sink functions.Sink, v any) error {
+// send sends v: itself, or, if it is a Stream, all that it yields.
+func send(ctx context.Context, codec Codec, sink functions.Sink, v any) error {
+	if stream, ok := v.(streamType); ok {
+		return stream.send(ctx, codec, sink)
+	}
 	b, err := codec.Encode(v)
 	if err != nil {
 		return fmt.Errorf("output: %w", err)
 	}
 	return sink.Send(ctx, functions.Item{Value: b})
+}
+
+// send sends what s yields until it ends, yields an error, or can't be sent.
+func (s Stream[T]) send(ctx context.Context, codec Codec, sink functions.Sink) error {
+	if s == nil {
+		return nil
+	}
+	var failed error
+	s(func(v T, err error) bool {
+		if failed != nil {
+			return false // an iterator that does not stop when it is told to
+		}
+		if failed = err; err == nil {
+			failed = send(ctx, codec, sink, v)
+		}
+		return failed == nil
+	})
+	return failed
 }

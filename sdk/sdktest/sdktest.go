@@ -18,7 +18,7 @@ import (
 type Option interface{ apply(*bench) error }
 
 // Run runs c on in and returns what it yields. If that is a stream, the run has ended when Run returns, and the stream
-// holds all items that came, also when there is an error. The error is that of the run: a *[sdk.StepError], or what is
+// holds all its items; if there is an error, those that had come out until then. The error is that of the run: a *[sdk.StepError], or what is
 // wrong with the chain's CEL or types. The test fails at once if the options leave something out.
 func Run[I, O any](t testing.TB, c sdk.Chain[I, O], in I, options ...Option) (out O, err error) {
 	t.Helper()
