@@ -33,7 +33,8 @@ func (d *Driver) startError(ctx, ready context.Context, i *instance, m *function
 		case <-time.After(deathGrace):
 		}
 	}
-	return fmt.Errorf("%w: plugin %s: %w%s", functions.ErrColdStart, m.Name, err, i.lastLines())
+	// The cause is text only: whatever it is, to the caller this is a start that failed.
+	return fmt.Errorf("%w: plugin %s: %v%s", functions.ErrColdStart, m.Name, err, i.lastLines())
 }
 
 // failure says why a call ended with a status. Call is the call's own context.

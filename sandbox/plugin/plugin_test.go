@@ -1,10 +1,13 @@
 package plugin
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -15,14 +18,70 @@ import (
 	"github.com/catenary-run/catenary/sandbox/sandboxtest/fixture"
 )
 
-// TestMain makes this test's program stand in for catenary: started with the argument confine it is the subcommand.
+// TestMain makes this test's program stand in for catenary: started with the argument confine it is the subcommand,
+// with host it is a node that holds one plugin until it is killed.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "confine" {
-		fmt.Fprintln(os.Stderr, Confine(os.Args[2:]))
-		os.Exit(1)
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "confine":
+			fmt.Fprintln(os.Stderr, Confine(os.Args[2:]))
+			os.Exit(1)
+		case "host":
+			fmt.Fprintln(os.Stderr, host(os.Args[2], os.Args[3]))
+			os.Exit(1)
+		}
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	for _, dir := range buildDirs {
+		os.RemoveAll(dir)
+	}
+	os.Exit(code)
 }
+
+// host starts a plugin, prints its process id and waits. It returns only if it could not.
+func host(dir, artifact string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	d, err := New(Config{Dir: dir, Confine: []string{self, "confine"}})
+	if err != nil {
+		return err
+	}
+	port := functions.Port{Schema: functions.SchemaFor[string]()}
+	m := &functions.Manifest{Name: "odd", Kind: functions.KindPlugin, In: port, Out: port}
+	if m.Artifact, err = digestOfFile(artifact); err != nil {
+		return err
+	}
+	img, err := d.Prepare(context.Background(), m, artifact)
+	if err != nil {
+		return err
+	}
+	code, err := d.Load(context.Background(), img)
+	if err != nil {
+		return err
+	}
+	inst, err := code.New(context.Background())
+	if err != nil {
+		return err
+	}
+	fmt.Println(inst.(*instance).proc.pid)
+	select {}
+}
+
+// command returns this program with arguments for TestMain.
+func command(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, args...)
+	cmd.Stderr = t.Output()
+	return cmd
+}
+
+func arch() string { return runtime.GOARCH }
 
 // newDriver returns a driver whose subcommand is this program.
 func newDriver(t *testing.T, dir string, edit func(*Config)) *Driver {
@@ -45,6 +104,8 @@ func newDriver(t *testing.T, dir string, edit func(*Config)) *Driver {
 // builds holds the test's plugins, each built once.
 var builds = map[string]func(testing.TB) string{"fixture": build("fixture"), "odd": build("odd")}
 
+var buildDirs []string // removed by TestMain
+
 func build(name string) func(testing.TB) string {
 	var once sync.Once
 	var out string
@@ -54,6 +115,7 @@ func build(name string) func(testing.TB) string {
 			if err != nil {
 				t.Fatal(err)
 			}
+			buildDirs = append(buildDirs, dir)
 			out = filepath.Join(dir, name)
 			testkit.GoBuild(t, "sandbox/plugin/testdata/"+name, out, nil)
 		})
