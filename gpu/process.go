@@ -27,6 +27,10 @@ const (
 	startLimit = 30 * time.Second
 	// stopLimit is how long a worker may take to end by itself. It takes two seconds at most, unless it hangs.
 	stopLimit = 5 * time.Second
+	// streamWindow bounds in bytes what gRPC holds of one answer before it makes the worker wait. It takes no less.
+	streamWindow = 64 << 10
+	// connWindow lets that many answers be held up without stopping those of other models.
+	connWindow = 64 * streamWindow
 	// maxSocketPath is what every system allows, one less than darwin's 104.
 	maxSocketPath = 103
 )
@@ -136,15 +140,10 @@ func (p *process) connect(ctx context.Context) (*worker, error) {
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	conn, err := grpc.NewClient("passthrough:///worker",
-		grpc.WithTransportCredentials(insecure.NewCredentials()), // the folder's mode is the lock
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "unix", p.socket)
-		}),
-		grpc.WithIdleTimeout(0),
-		grpc.WithDisableServiceConfig(),
-	)
+	conn, err := newConn(func(ctx context.Context, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", p.socket)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -169,6 +168,19 @@ func (p *process) connect(ctx context.Context) (*worker, error) {
 		_ = conn.Close() // its only error is that it is closed
 	}()
 	return w, nil
+}
+
+// newConn returns a connection to a worker over what dial returns.
+func newConn(dial func(context.Context, string) (net.Conn, error)) (*grpc.ClientConn, error) {
+	return grpc.NewClient("passthrough:///worker",
+		grpc.WithTransportCredentials(insecure.NewCredentials()), // the folder's mode is the lock
+		grpc.WithContextDialer(dial),
+		grpc.WithIdleTimeout(0),
+		grpc.WithDisableServiceConfig(),
+		// Fixed, or gRPC would widen it to megabytes on a quick line, and a slow reader would not be felt.
+		grpc.WithStaticStreamWindowSize(streamWindow),
+		grpc.WithStaticConnWindowSize(connWindow),
+	)
 }
 
 func (p *process) kill() { _ = p.cmd.Process.Kill() } // its only error is that it has ended

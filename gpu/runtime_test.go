@@ -18,16 +18,21 @@ import (
 	"github.com/catenary-run/catenary/internal/testkit"
 )
 
-// TestMain is the worker too: the tests start this binary again with "worker" as its first argument.
+// TestMain is the worker too, and a server: the tests start this binary again with either word as its first argument.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "worker" {
-		os.Exit(workerMain(os.Args[2:]))
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "worker":
+			os.Exit(workerMain(os.Args[2:]))
+		case "server":
+			os.Exit(serverMain(os.Args[2:]))
+		}
 	}
 	os.Exit(m.Run())
 }
 
 func workerMain(args []string) int {
-	cfg := gpuworker.Config{Lifeline: os.Stdin, Stdout: os.Stdout}
+	var cfg gpuworker.Config
 	for len(args) >= 2 {
 		switch args[0] {
 		case "--socket":

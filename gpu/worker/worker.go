@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -32,15 +33,31 @@ type Config struct {
 	Socket string
 	// LlamaLib is the folder of libllama; empty means that there is none.
 	LlamaLib string
-	// Lifeline ends when the parent is gone: standard input.
+	// Lifeline ends when the parent is gone. Nil takes standard input.
 	Lifeline io.Reader
-	// Stdout gets the line gpuv1.Ready.
+	// Stdout gets the line gpuv1.Ready. Nil takes standard output.
 	Stdout io.Writer
+	// Log gets what a person may want to know of the process's life. Nil discards it.
+	Log *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	if c.Lifeline == nil {
+		c.Lifeline = os.Stdin
+	}
+	if c.Stdout == nil {
+		c.Stdout = os.Stdout
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
 }
 
 // Main serves until ctx or the lifeline ends, and leaves nothing in the socket's folder. It returns nil then. The
 // process must exit when Main returns, since a call that hangs in the engine can't be ended otherwise.
 func Main(ctx context.Context, cfg Config) error {
+	cfg = cfg.withDefaults()
 	lis, err := listen(cfg.Socket)
 	if err != nil {
 		return fmt.Errorf("gpu worker: %w", err)
@@ -53,8 +70,10 @@ func Main(ctx context.Context, cfg Config) error {
 func openEngine(cfg Config) *service {
 	engine, err := llama.Open(llama.Config{LibDir: cfg.LlamaLib, LinkDir: filepath.Dir(cfg.Socket)})
 	if err != nil {
+		cfg.Log.Warn("no engine", "err", err)
 		return newService(nil, err)
 	}
+	cfg.Log.Debug("engine loaded", "engine", engine.Version())
 	return newService(llamaEngine{engine}, nil)
 }
 
@@ -79,6 +98,7 @@ func serve(ctx context.Context, cfg Config, lis net.Listener, svc *service) erro
 	case err := <-served:
 		return fmt.Errorf("gpu worker: %w", err)
 	case <-ctx.Done():
+		cfg.Log.Debug("stopping", "cause", context.Cause(ctx))
 	}
 	stopped := make(chan struct{})
 	go func() {

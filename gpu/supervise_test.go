@@ -1,0 +1,373 @@
+package gpu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/catenary-run/catenary/functions"
+)
+
+func noCommand() *exec.Cmd { panic("no process in this test") }
+
+func TestSingleFlightAndOneAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		models := catalogue{}
+		llm := models.add("llm", "x")
+		f := &fake{loadTime: 2 * time.Second, tokenTime: 10 * time.Millisecond, tokens: 10}
+		r, stop := startFake(t, f, models, nil)
+		defer stop()
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				if text, _, err := answerOf(t.Context(), r, llm, ask("x")); err != nil || text != words(10) {
+					t.Errorf("got %q, %v", text, err)
+				}
+			})
+			wg.Go(func() {
+				if err := r.Wake(t.Context(), llm); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if f.starts.Load() != 1 || f.loads.Load() != 1 || f.wakes.Load() != 0 || f.generates.Load() != 8 {
+			t.Errorf("%d starts, %d loads, %d wakes, %d answers, want 1, 1, 0, 8", f.starts.Load(), f.loads.Load(), f.wakes.Load(), f.generates.Load())
+		}
+		if n := f.most.Load(); n != 1 {
+			t.Errorf("%d answers at the same time, want 1", n)
+		}
+		if s := statusOf(t, r, llm); s.WakeTime != 2*time.Second || s.MemBytes != 100 {
+			t.Errorf("status %+v, want a wake of 2 s and 100 bytes", s)
+		}
+	})
+}
+
+func TestIdleModelParksThenUnloads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		models := catalogue{}
+		llm := models.add("llm", "x")
+		f := &fake{tokens: 3, tokenTime: time.Minute}
+		r, stop := startFake(t, f, models, func(c *Config) { c.IdleAfter = 5 * time.Minute })
+		defer stop()
+		for range 3 { // each call takes three minutes, and the next comes four later: it is never idle for five
+			if _, _, err := answerOf(t.Context(), r, llm, ask("x")); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(4 * time.Minute)
+		}
+		if n := f.parks.Load(); n != 0 {
+			t.Errorf("parked %d times while in use", n)
+		}
+		time.Sleep(2 * time.Minute)
+		if s := statusOf(t, r, llm); s.Tier != TierParked || s.MemBytes != 0 || f.parks.Load() != 1 {
+			t.Errorf("%+v after %d parks, want parked by one", s, f.parks.Load())
+		}
+		if _, _, err := answerOf(t.Context(), r, llm, ask("x")); err != nil {
+			t.Fatal(err)
+		}
+		if f.loads.Load() != 1 || f.wakes.Load() != 1 {
+			t.Errorf("%d loads, %d wakes, want one of each", f.loads.Load(), f.wakes.Load())
+		}
+		time.Sleep(2 * time.Hour)
+		if s := statusOf(t, r, llm); s.Tier != TierCold || f.unloads.Load() != 1 {
+			t.Errorf("%+v after %d unloads, want cold by one", s, f.unloads.Load())
+		}
+		if _, _, err := answerOf(t.Context(), r, llm, ask("x")); err != nil || f.loads.Load() != 2 {
+			t.Errorf("%v, %d loads, want a second one", err, f.loads.Load())
+		}
+	})
+}
+
+func TestQueueIsBoundedAndFirstComeFirstServed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		models := catalogue{}
+		llm := models.add("llm", "x")
+		f := &fake{tokens: 2, tokenTime: time.Second}
+		r, stop := startFake(t, f, models, func(c *Config) { c.QueueDepth = 3 })
+		defer stop()
+		holder, err := r.Generate(t.Context(), llm, ask("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var mu sync.Mutex
+		var order []int
+		var wg sync.WaitGroup
+		leaving, leave := context.WithCancelCause(t.Context())
+		for i := range 3 {
+			ctx := t.Context()
+			if i == 1 {
+				ctx = leaving
+			}
+			wg.Go(func() {
+				_, _, err := answerOf(ctx, r, llm, ask("x"))
+				mu.Lock()
+				defer mu.Unlock()
+				if err == nil {
+					order = append(order, i)
+				} else if i != 1 || !errors.Is(err, errNope) {
+					t.Errorf("caller %d: %v", i, err)
+				}
+			})
+			synctest.Wait()
+		}
+		if s := statusOf(t, r, llm); s.Leases != 1 || s.Queued != 3 {
+			t.Errorf("status %+v, want 1 lease and 3 in the queue", s)
+		}
+		began := time.Now()
+		if _, err := r.Generate(t.Context(), llm, ask("x")); !errors.Is(err, functions.ErrQueueFull) || time.Since(began) != 0 {
+			t.Errorf("got %v after %v, want ErrQueueFull at once", err, time.Since(began))
+		}
+		leave(errNope)
+		synctest.Wait()
+		if s := statusOf(t, r, llm); s.Queued != 2 {
+			t.Errorf("%d in the queue after one left, want 2", s.Queued)
+		}
+		short, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if _, err := r.Generate(short, llm, ask("x")); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, want its deadline", err)
+		}
+		if err := holder.Close(); err != nil {
+			t.Error(err)
+		}
+		wg.Wait()
+		if fmt.Sprint(order) != "[0 2]" {
+			t.Errorf("served in the order %v, want [0 2]", order)
+		}
+	})
+}
+
+func TestCloseAndCancelStopTheDecoder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		models := catalogue{}
+		llm := models.add("llm", "x")
+		f := &fake{tokens: 1000, tokenTime: time.Second}
+		r, stop := startFake(t, f, models, nil)
+		defer stop()
+		ctx, cancel := context.WithCancelCause(t.Context())
+		ends := map[string]func(functions.Tokens){
+			"close":  func(tokens functions.Tokens) { _ = tokens.Close(); _ = tokens.Close() },
+			"cancel": func(functions.Tokens) { cancel(errNope) },
+		}
+		for name, end := range ends {
+			f.sent.Store(0)
+			f.stops.Store(0)
+			tokens, err := r.Generate(ctx, llm, ask("x"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				if _, err := tokens.Recv(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			end(tokens)
+			synctest.Wait()
+			if f.sent.Load() != 3 || f.stops.Load() != 1 {
+				t.Errorf("%s: %d tokens were decoded, %d answers stopped, want 3 and 1", name, f.sent.Load(), f.stops.Load())
+			}
+			want := map[string]error{"close": functions.ErrClosed, "cancel": errNope}[name]
+			if _, err := tokens.Recv(t.Context()); !errors.Is(err, want) {
+				t.Errorf("%s: then got %v, want %v", name, err, want)
+			}
+			if s := statusOf(t, r, llm); s.Leases != 0 {
+				t.Errorf("%s: the model is not free: %+v", name, s)
+			}
+			_ = tokens.Close()
+			ctx, cancel = context.WithCancelCause(t.Context())
+		}
+		cancel(nil)
+	})
+}
+
+func TestShortAnswerFreesTheModelBeforeItIsRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		models := catalogue{}
+		llm := models.add("llm", "x")
+		f := &fake{tokens: 100}
+		r, stop := startFake(t, f, models, nil)
+		defer stop()
+		slow, err := r.Generate(t.Context(), llm, ask("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, _, err := answerOf(t.Context(), r, llm, ask("x")); err != nil || text != words(100) {
+			t.Errorf("the second caller: %q, %v", text, err)
+		}
+		if text, count, finish, err := read(t.Context(), slow); err != nil || text != words(100) || count != 100 || finish != "stop" {
+			t.Errorf("the first, later: %d tokens, %q, %v", count, finish, err)
+		}
+		_ = slow.Close()
+	})
+}
+
+func TestSlowReaderHoldsTheDecoder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		models := catalogue{}
+		llm := models.add("llm", "x")
+		const total = 200_000
+		f := &fake{tokens: total}
+		r, stop := startFake(t, f, models, nil)
+		defer stop()
+		tokens, err := r.Generate(t.Context(), llm, ask("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Nobody reads: the decoder comes to a halt once the buffer, and gRPC's windows, are full.
+		synctest.Wait()
+		ahead := f.sent.Load()
+		t.Logf("the decoder halts %d tokens ahead of its reader", ahead)
+		if ahead < tokenBuffer || ahead > 30_000 {
+			t.Errorf("%d tokens of %d are ahead of the reader, want a bounded part", ahead, total)
+		}
+		for range 20_000 {
+			if _, err := tokens.Recv(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if now := f.sent.Load(); now <= ahead || now > 20_000+30_000 {
+			t.Errorf("after 20000 tokens were read, %d are decoded", now)
+		}
+		_ = tokens.Close()
+	})
+}
+
+func TestCrashFailsTheCallInFlightAndNotThoseThatWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		models := catalogue{}
+		llm, other := models.add("llm", "x"), models.add("other", "x")
+		f := &fake{tokens: 10, tokenTime: time.Second, loadTime: time.Second}
+		r, stop := startFake(t, f, models, nil)
+		defer stop()
+		if err := r.Wake(t.Context(), other); err != nil {
+			t.Fatal(err)
+		}
+		inFlight, err := r.Generate(t.Context(), llm, ask("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if text, _, err := answerOf(t.Context(), r, llm, ask("x")); err != nil || text != words(10) {
+				t.Errorf("the one that waited: %q, %v", text, err)
+			}
+		})
+		time.Sleep(2500 * time.Millisecond)
+		f.crash()
+		text, count, _, err := read(t.Context(), inFlight)
+		if !errors.Is(err, functions.ErrUnavailable) || !functions.Retryable(err) || !strings.Contains(err.Error(), "llm") {
+			t.Errorf("got %v, want a retryable ErrUnavailable that names the model", err)
+		}
+		if text != words(2) || count != 2 {
+			t.Errorf("what had come before is lost: %q", text)
+		}
+		_ = inFlight.Close()
+		wg.Wait()
+		if f.starts.Load() != 2 || f.loads.Load() != 3 {
+			t.Errorf("%d starts, %d loads, want 2 and 3", f.starts.Load(), f.loads.Load())
+		}
+		if s := statusOf(t, r, other); s.Tier != TierCold || s.MemBytes != 0 {
+			t.Errorf("the other model: %+v, want cold", s)
+		}
+	})
+}
+
+func TestCrashLoopIsSlowedDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		models := catalogue{}
+		llm := models.add("llm", "x")
+		f := &fake{startErr: errNope}
+		r, stop := startFake(t, f, models, nil)
+		defer stop()
+		began := time.Now()
+		for time.Since(began) < 5*time.Minute {
+			_, _, err := answerOf(t.Context(), r, llm, ask("x"))
+			if !errors.Is(err, functions.ErrColdStart) || !errors.Is(err, errNope) || !functions.Retryable(err) {
+				t.Fatalf("got %v, want a retryable ErrColdStart with its cause", err)
+			}
+		}
+		// 100 ms, doubled up to 10 s: seven starts in the first 10 s, then one every 10 s.
+		if n := f.starts.Load(); n < 30 || n > 40 {
+			t.Errorf("%d starts in five minutes", n)
+		}
+		f.startErr = nil
+		f.tokens = 1
+		if _, _, err := answerOf(t.Context(), r, llm, ask("x")); err != nil {
+			t.Errorf("once it can start: %v", err)
+		}
+	})
+}
+
+func TestFailedLoadFailsAllWhoWaitAndIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		models := catalogue{}
+		llm := models.add("llm", "x")
+		f := &fake{loadErr: fmt.Errorf("%w: no room", functions.ErrMemoryLimit), loadTime: time.Second, tokens: 1}
+		r, stop := startFake(t, f, models, nil)
+		defer stop()
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				if _, _, err := answerOf(t.Context(), r, llm, ask("x")); !errors.Is(err, functions.ErrMemoryLimit) {
+					t.Errorf("got %v, want ErrMemoryLimit", err)
+				}
+			})
+		}
+		wg.Wait()
+		if s := statusOf(t, r, llm); f.loads.Load() != 1 || s.Tier != TierCold || !strings.Contains(s.Why, "no room") {
+			t.Errorf("%d loads, %+v, want one and the reason", f.loads.Load(), s)
+		}
+		f.loadErr = nil
+		if _, _, err := answerOf(t.Context(), r, llm, ask("x")); err != nil || statusOf(t, r, llm).Why != "" {
+			t.Errorf("then: %v, %+v", err, statusOf(t, r, llm))
+		}
+	})
+}
+
+func TestEndOfRunFailsWhoeverIsThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		models := catalogue{}
+		llm := models.add("llm", "x")
+		f := &fake{tokens: 10, tokenTime: time.Second}
+		r, stop := startFake(t, f, models, nil)
+		inFlight, err := r.Generate(t.Context(), llm, ask("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := r.Generate(t.Context(), llm, ask("x")); !errors.Is(err, functions.ErrClosed) {
+				t.Errorf("in the queue: got %v, want ErrClosed", err)
+			}
+		})
+		synctest.Wait()
+		stop()
+		wg.Wait()
+		if _, _, _, err := read(t.Context(), inFlight); !errors.Is(err, functions.ErrClosed) {
+			t.Errorf("in flight: got %v, want ErrClosed", err)
+		}
+		if err := r.Wake(t.Context(), llm); !errors.Is(err, functions.ErrClosed) {
+			t.Errorf("afterwards: got %v, want ErrClosed", err)
+		}
+		if err := r.Run(t.Context()); err == nil {
+			t.Error("Run ran twice")
+		}
+	})
+}
+
+func TestConfigValidate(t *testing.T) {
+	err := (&Config{IdleAfter: -1, QueueDepth: -1, Threads: -1}).Validate()
+	for _, want := range []string{"Command", "Dir", "Models", "IdleAfter", "QueueDepth", "Threads"} {
+		if !errors.Is(err, functions.ErrInvalid) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v does not name %s", err, want)
+		}
+	}
+}
