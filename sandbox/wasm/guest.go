@@ -31,8 +31,9 @@ type program struct {
 }
 
 // compile compiles wasm, or loads what an earlier compile left in codeDir. The caller closes the program.
-func compile(ctx context.Context, m *functions.Manifest, wasm []byte, codeDir string) (p *program, err error) {
-	p = &program{manifest: m, limits: m.Limits.WithDefaults()}
+func compile(ctx context.Context, m *functions.Manifest, wasm []byte, codeDir string) (*program, error) {
+	p := &program{manifest: m, limits: m.Limits.WithDefaults()}
+	var err error
 	if m.Kind == functions.KindWASI {
 		if p.command, err = parseCommand(m); err != nil {
 			return nil, err
@@ -41,24 +42,23 @@ func compile(ctx context.Context, m *functions.Manifest, wasm []byte, codeDir st
 	if p.cache, err = wazero.NewCompilationCacheWithDir(codeDir); err != nil {
 		return nil, fmt.Errorf("open the code cache: %w", err)
 	}
-	// Names of functions are kept for the stacks of traps; DWARF went with the rewriting.
 	p.rt = wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler().
 		WithCoreFeatures(features).WithCompilationCache(p.cache).WithDebugInfoEnabled(false))
-	defer func() {
-		if err != nil {
-			p.close()
-		}
-	}()
-	if p.mod, err = p.rt.CompileModule(ctx, wasm); err != nil {
-		return nil, fmt.Errorf("%w: compile: %w", functions.ErrInvalid, err)
-	}
-	if err = checkImports(p.mod); err != nil {
-		return nil, err
-	}
-	if err = bindImports(ctx, p.rt, p.mod); err != nil {
-		return nil, err
+	if err := p.load(ctx, wasm); err != nil {
+		return nil, errors.Join(err, p.close())
 	}
 	return p, nil
+}
+
+// load gives the engine the module and what it imports.
+func (p *program) load(ctx context.Context, wasm []byte) (err error) {
+	if p.mod, err = p.rt.CompileModule(ctx, wasm); err != nil {
+		return fmt.Errorf("%w: function %s: compile: %w", functions.ErrInvalid, p.manifest.Name, err)
+	}
+	if err := checkImports(p.manifest, p.mod); err != nil {
+		return err
+	}
+	return bindImports(ctx, p.rt, p.mod)
 }
 
 // features are the parts of WebAssembly that guests can use.

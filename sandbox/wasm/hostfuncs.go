@@ -48,18 +48,18 @@ func valueTypes(letters string) []api.ValueType {
 }
 
 // checkImports returns an error wrapping functions.ErrInvalid for the first import of mod that is not one of ours.
-func checkImports(mod wazero.CompiledModule) error {
+func checkImports(m *functions.Manifest, mod wazero.CompiledModule) error {
 	known := imports()
 	for _, def := range mod.ImportedFunctions() {
 		module, name, _ := def.Import()
 		f, ok := known[module][name]
 		if !ok {
-			return fmt.Errorf("%w: the module imports %s.%s, which is not there: functions of %s and %s can be imported",
-				functions.ErrInvalid, module, name, wasiModule, abi.Module)
+			return fmt.Errorf("%w: function %s: the module imports %s.%s, which is not there: functions of %s and %s can be imported",
+				functions.ErrInvalid, m.Name, module, name, wasiModule, abi.Module)
 		}
 		params, results := f.types()
 		if !slices.Equal(def.ParamTypes(), params) || !slices.Equal(def.ResultTypes(), results) {
-			return fmt.Errorf("%w: the module imports %s.%s with another signature than it has", functions.ErrInvalid, module, name)
+			return fmt.Errorf("%w: function %s: the module imports %s.%s with another signature than it has", functions.ErrInvalid, m.Name, module, name)
 		}
 	}
 	return nil

@@ -111,7 +111,7 @@ func prepare(ctx context.Context, o *order, log func(slog.Level, string)) (*prep
 	codeDir := filepath.Join(o.CodeDir, done.Module.Hex())
 	p, err := compile(ctx, o.Manifest, mod.Wasm, codeDir)
 	if err != nil {
-		return nil, fmt.Errorf("function %s: %w", o.Manifest.Name, err)
+		return nil, err
 	}
 	defer p.close()
 	if err := p.checkExports(); err != nil {

@@ -25,8 +25,8 @@ func buildGuest(t testing.TB, dir string) (string, functions.Manifest) {
 	return out, functions.Manifest{Kind: functions.KindWASM, Artifact: functions.DigestOf(b)}
 }
 
-// contract fills in what a manifest takes from a function's Go types.
-func contract[I, O any](t testing.TB, m *functions.Manifest, f sdk.Func[I, O]) {
+// contractOf fills in what a manifest takes from a function's Go types.
+func contractOf[I, O any](t testing.TB, m *functions.Manifest, f sdk.Func[I, O]) {
 	t.Helper()
 	d, err := f.Describe()
 	if err != nil {
@@ -46,7 +46,7 @@ func TestDriver_Conforms(t *testing.T) {
 		},
 		Build: func(t *testing.T) (string, functions.Manifest) {
 			artifact, m := buildGuest(t, "fixture")
-			contract(t, &m, fixture.Func)
+			contractOf(t, &m, fixture.Func)
 			return artifact, m
 		},
 		Captured: true,

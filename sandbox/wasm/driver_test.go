@@ -1,0 +1,193 @@
+package wasm
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/catenary-run/catenary/functions"
+)
+
+// childEnv makes the test binary a process that prepares, or one that fails at it.
+const childEnv = "CATENARY_TEST_PREPARE"
+
+func TestMain(m *testing.M) {
+	switch os.Getenv(childEnv) {
+	case "":
+		os.Exit(m.Run())
+	case "crash":
+		os.Stderr.WriteString("no memory left\n")
+		os.Exit(2)
+	case "hang":
+		select {}
+	}
+	if err := PrepareMain(context.Background(), os.Stdin, os.Stdout); err != nil {
+		os.Stderr.WriteString(err.Error() + "\n")
+		os.Exit(1)
+	}
+}
+
+func childDriver(t *testing.T, how string) *Driver {
+	t.Helper()
+	d, err := New(Config{Dir: t.TempDir(), Prepare: func(ctx context.Context) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, os.Args[0])
+		cmd.Env = append(os.Environ(), childEnv+"="+how)
+		return cmd
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestPrepare_InAProcessOfItsOwn(t *testing.T) {
+	artifact, m := reactor(echo()).write(t)
+	code, img := load(t, childDriver(t, "well"), m, artifact)
+	if !img.Captured {
+		t.Errorf("not captured: %s", img.Why)
+	}
+	if _, err := serve(t, code, "value"); err != nil {
+		t.Error(err)
+	}
+
+	bad := reactor(echo())
+	bad.memName = "other"
+	artifact, m = bad.write(t)
+	if _, err := childDriver(t, "well").Prepare(t.Context(), m, artifact); !errors.Is(err, functions.ErrInvalid) || !strings.Contains(err.Error(), "memory") {
+		t.Errorf("a bad module: got %v, want functions.ErrInvalid", err)
+	}
+	if _, err := childDriver(t, "crash").Prepare(t.Context(), m, artifact); !errors.Is(err, functions.ErrColdStart) || !strings.Contains(err.Error(), "no memory left") {
+		t.Errorf("a crash: got %v, want functions.ErrColdStart with its last words", err)
+	}
+	why := errors.New("deploy was cancelled")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(why)
+	if _, err := childDriver(t, "hang").Prepare(ctx, m, artifact); !errors.Is(err, why) {
+		t.Errorf("cancelled: got %v, want the cause", err)
+	}
+}
+
+func TestDriver_FindsWhatItPrepared(t *testing.T) {
+	dir := t.TempDir()
+	artifact, m := reactor(echo()).write(t)
+	d, err := New(Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	load(t, d, m, artifact)
+	if n := d.prepares.Load(); n != 1 {
+		t.Fatalf("%d preparations", n)
+	}
+	version := filepath.Join(dir, "versions", m.Digest().Hex())
+	for _, test := range []struct {
+		name     string
+		damage   func(t *testing.T)
+		prepares int64
+	}{
+		{"whole", func(*testing.T) {}, 0},
+		{"half a preparation", func(t *testing.T) { mkdir(t, filepath.Join(dir, "versions", "unfinished-1")) }, 0},
+		{"garbage in prepared.json", damageFile(version, preparedFile, func([]byte) []byte { return []byte("{") }), 1},
+		{"another engine", damageFile(version, preparedFile, func(b []byte) []byte {
+			return []byte(strings.Replace(string(b), "wazero", "wasmtime", 1))
+		}), 1},
+		{"a flipped bit in the module", damageFile(version, moduleFile, flip), 1},
+		{"no module", removeFile(version, moduleFile), 1},
+		{"a flipped bit in the image", damageFile(version, "image*", flip), 1},
+		{"a short image", damageFile(version, "image*", func(b []byte) []byte { return b[:len(b)/2] }), 1},
+		{"no image", removeFile(version, "image*"), 1},
+		{"no compiled code", func(t *testing.T) {
+			check(t, os.RemoveAll(filepath.Join(dir, "code")))
+			mkdir(t, filepath.Join(dir, "code"))
+		}, 1},
+		{"damaged compiled code", damageFile(filepath.Join(dir, "code"), "*/*/*", flip), 1},
+		{"short compiled code", damageFile(filepath.Join(dir, "code"), "*/*/*", func(b []byte) []byte { return b[:len(b)/2] }), 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			test.damage(t)
+			d, err := New(Config{Dir: dir})
+			if err != nil {
+				t.Fatal(err)
+			}
+			code, img := load(t, d, m, artifact)
+			if !img.Captured {
+				t.Errorf("not captured: %s", img.Why)
+			}
+			if _, err := serve(t, code, "value"); err != nil {
+				t.Error(err)
+			}
+			if n := d.prepares.Load(); n != test.prepares {
+				t.Errorf("%d preparations, want %d", n, test.prepares)
+			}
+			if left, _ := filepath.Glob(filepath.Join(dir, "versions", unfinishedPrefix+"*")); len(left) > 0 {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
+}
+
+func TestNew_KeepsItsFolderToItself(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "wasm")
+	check(t, os.Mkdir(dir, 0o755))
+	if _, err := New(Config{Dir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	check(t, filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err == nil && info.Mode().Perm() != 0o700 {
+			t.Errorf("%s has mode %v", path, info.Mode())
+		}
+		return err
+	}))
+	if _, err := New(Config{}); !errors.Is(err, functions.ErrInvalid) {
+		t.Errorf("no folder: got %v, want functions.ErrInvalid", err)
+	}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mkdir(t *testing.T, dir string) {
+	t.Helper()
+	check(t, os.Mkdir(dir, 0o700))
+}
+
+// find returns the one file that matches a pattern below dir.
+func find(t *testing.T, dir, pattern string) string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(dir, pattern))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%s: %v, error %v", pattern, found, err)
+	}
+	return found[0]
+}
+
+func damageFile(dir, pattern string, how func([]byte) []byte) func(*testing.T) {
+	return func(t *testing.T) {
+		path := find(t, dir, pattern)
+		b, err := os.ReadFile(path)
+		check(t, err)
+		check(t, os.Chmod(path, 0o600))
+		check(t, os.WriteFile(path, how(b), 0o600))
+	}
+}
+
+func removeFile(dir, pattern string) func(*testing.T) {
+	return func(t *testing.T) { check(t, os.Remove(find(t, dir, pattern))) }
+}
+
+func flip(b []byte) []byte {
+	b[len(b)/2] ^= 0x10
+	return b
+}
