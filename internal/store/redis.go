@@ -82,6 +82,7 @@ func parseRedisURL(url string) (*goredis.Options, error) {
 	opt.WriteTimeout = redisIOTimeout
 	opt.PoolTimeout = redisIOTimeout
 	opt.MaxRetries = redisRetries
+	opt.DialerRetries = 1 // the retries above dial again
 	opt.ContextTimeoutEnabled = true
 	opt.DisableIdentity = true // one round trip less on every new connection
 	opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}

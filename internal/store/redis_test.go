@@ -1,0 +1,171 @@
+package store_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/catenary-run/catenary/functions"
+)
+
+// TestRedis_WatchOutlivesTheServer: what was set while the server was new and the watcher not there yet is seen.
+func TestRedis_WatchOutlivesTheServer(t *testing.T) {
+	port := freePort(t)
+	first := startRedis(t, port)
+	s, other := open(t, first.url(), t.TempDir()), open(t, first.url(), t.TempDir())
+	old, lost := functions.DigestOf([]byte("old")), functions.DigestOf([]byte("lost"))
+	for rev := range uint64(2) {
+		if _, err := other.SetAlias(t.Context(), "chain/voice", old, rev); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	seen := make(chan functions.Alias, 10)
+	done := make(chan error, 1)
+	go func() { done <- s.Watch(ctx, func(a functions.Alias) { seen <- a }) }()
+	if a := <-seen; a.Digest != old || a.Rev != 2 {
+		t.Fatalf("got %v, want revision 2", a)
+	}
+	first.stop(t)
+	startRedis(t, port) // empty: the revisions begin anew
+	if _, err := other.SetAlias(t.Context(), "chain/voice", lost, 0); err != nil {
+		t.Fatal(err)
+	}
+	if a := <-seen; a.Digest != lost || a.Rev != 1 {
+		t.Fatalf("got %v, want what was set while the watcher was away", a)
+	}
+	if _, err := other.SetAlias(t.Context(), "chain/voice", old, 1); err != nil {
+		t.Fatal(err)
+	}
+	if a := <-seen; a.Digest != old || a.Rev != 2 {
+		t.Fatalf("got %v, want the change", a)
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+// TestRedis_WrongPassword is not an outage, and not told to the world.
+func TestRedis_WrongPassword(t *testing.T) {
+	server := startRedis(t, freePort(t), "--requirepass", "right")
+	good := open(t, "redis://:right@"+server.addr(), t.TempDir())
+	if err := good.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+	bad := open(t, "redis://:hunter2@"+server.addr(), t.TempDir())
+	if err := bad.Ping(t.Context()); !errors.Is(err, functions.ErrDenied) || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("got %v, want ErrDenied without the password", err)
+	}
+}
+
+// TestRedis_FullServer: a server without memory says so.
+func TestRedis_FullServer(t *testing.T) {
+	server := startRedis(t, freePort(t), "--maxmemory", "4mb", "--maxmemory-policy", "noeviction")
+	s := open(t, server.url(), t.TempDir())
+	data := make([]byte, 16<<20)
+	if _, err := s.Put(t.Context(), functions.DigestOf(data), bytes.NewReader(data)); !errors.Is(err, functions.ErrMemoryLimit) {
+		t.Errorf("got %v, want ErrMemoryLimit", err)
+	}
+	if keys, err := server.client.Keys(t.Context(), "*").Result(); err != nil || len(keys) != 0 {
+		t.Errorf("got keys %v, %v; want nothing left", keys, err)
+	}
+}
+
+// TestRedis_Damage: what was changed in Redis is an error, and never gets into the node's folder.
+func TestRedis_Damage(t *testing.T) {
+	server := startRedis(t, freePort(t))
+	dir := t.TempDir()
+	s := open(t, server.url(), dir)
+	ctx := t.Context()
+	record, err := s.PutRecord(ctx, functions.RecordGraph, []byte(`{"a":1}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.client.Set(ctx, "catenary:record:graph:"+record.Hex(), `{"a":2}`, 0)
+	if _, err := s.Record(ctx, functions.RecordGraph, record); err == nil || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("record: got %v", err)
+	}
+	server.client.HSet(ctx, "catenary:aliases", "chain/voice", `{"name":"chain/listen"}`)
+	if _, err := s.Alias(ctx, "chain/voice"); err == nil || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("alias: got %v", err)
+	}
+	data := bytes.Repeat([]byte("x"), 3<<20)
+	blob := functions.DigestOf(data)
+	if _, err := s.Put(ctx, blob, bytes.NewReader(data)); err != nil {
+		t.Fatal(err)
+	}
+	key := "catenary:blob:" + blob.Hex()
+	for what, damage := range map[string]func(){
+		"changed": func() { server.client.HSet(ctx, key, "1", "y") },
+		"missing": func() { server.client.HDel(ctx, key, "1") },
+	} {
+		damage()
+		r, _, err := s.Open(ctx, blob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = io.Copy(io.Discard, r)
+		r.Close()
+		if err == nil || !strings.Contains(err.Error(), "damaged") {
+			t.Errorf("%s piece: Open: got %v", what, err)
+		}
+		if _, err := s.Path(ctx, blob); err == nil || !strings.Contains(err.Error(), "damaged") {
+			t.Errorf("%s piece: Path: got %v", what, err)
+		}
+	}
+	if got := tree(t, dir, blob.Hex()); len(got) != 0 {
+		t.Errorf("the node keeps %v", got)
+	}
+}
+
+// TestRedis_PathNeedsNoServerOnceFetched: a node starts functions with its own copies.
+func TestRedis_PathNeedsNoServerOnceFetched(t *testing.T) {
+	server := startRedis(t, freePort(t))
+	s := open(t, server.url(), t.TempDir())
+	data := []byte("a blob")
+	blob := functions.DigestOf(data)
+	if _, err := s.Put(t.Context(), blob, bytes.NewReader(data)); err != nil {
+		t.Fatal(err)
+	}
+	path, err := s.Path(t.Context(), blob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.stop(t)
+	again, err := s.Path(t.Context(), blob)
+	if err != nil || again != path {
+		t.Errorf("got %q, %v; want %q", again, err, path)
+	}
+	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if err := s.Ping(t.Context()); !errors.Is(err, functions.ErrUnavailable) {
+		t.Errorf("got %v, want ErrUnavailable", err)
+	}
+}
+
+// TestRedis_EndedUploadLeavesNothing: whether its context ended or its bytes were wrong.
+func TestRedis_EndedUploadLeavesNothing(t *testing.T) {
+	server := startRedis(t, freePort(t))
+	s := open(t, server.url(), t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	pieces := 0
+	_, err := s.Put(ctx, functions.DigestOf(nil), readerFunc(func(p []byte) (int, error) {
+		if pieces++; pieces == 1000 {
+			cancel()
+		}
+		return len(p), nil
+	}))
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want the cause", err)
+	}
+	if keys, err := server.client.Keys(t.Context(), "*").Result(); err != nil || len(keys) != 0 {
+		t.Errorf("got keys %v, %v; want nothing left", keys, err)
+	}
+}
