@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -146,7 +147,9 @@ func (a *audioAnswer) end() error {
 	}
 	file := a.parts[0]
 	if info, err := wav.Parse(file); len(a.parts) > 1 || err != nil || !wholeFile(file, info) {
-		if file, err = wav.Join(a.parts); err != nil {
+		if file, err = wav.Join(a.parts); errors.Is(err, functions.ErrInvalid) {
+			return fmt.Errorf("answer: %w: %s", functions.ErrFunction, err) // not the caller's fault
+		} else if err != nil {
 			return fmt.Errorf("answer: %w", err)
 		}
 	}
