@@ -62,13 +62,21 @@ func (b *Bundle) Digests() []functions.Digest {
 	return all
 }
 
-// OpenBlob opens the bytes with that digest. The caller closes the file.
-func (b *Bundle) OpenBlob(d functions.Digest) (*os.File, error) {
+// OpenBlob opens the bytes with that digest, and returns their count. The caller closes what it returns.
+func (b *Bundle) OpenBlob(d functions.Digest) (io.ReadCloser, int64, error) {
 	f, err := os.Open(filepath.Join(b.blobs, d.Hex()))
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%w: blob %s of the bundle: build it again", functions.ErrNotFound, d)
+		return nil, 0, fmt.Errorf("%w: blob %s of the bundle: build it again", functions.ErrNotFound, d)
 	}
-	return f, err
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, 0, err
+	}
+	return f, info.Size(), nil
 }
 
 // save writes the bundle and removes blobs that it does not name.

@@ -140,7 +140,7 @@ func TestBuild_Command(t *testing.T) {
 			t.Error("the same sources gave another bundle")
 		}
 	}
-	f, err := opened.OpenBlob(m.Artifact)
+	f, _, err := opened.OpenBlob(m.Artifact)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func TestBuild_DropsOldBlobs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.OpenBlob(functions.DigestOf([]byte("one"))); !errors.Is(err, functions.ErrNotFound) {
+	if _, _, err := b.OpenBlob(functions.DigestOf([]byte("one"))); !errors.Is(err, functions.ErrNotFound) {
 		t.Errorf("the old blob is still there: %v", err)
 	}
 }

@@ -1,0 +1,114 @@
+// Command catenary runs chains of small sandboxed functions as serverless endpoints.
+//
+// It is the one binary of Catenary: server, client and build in one. It holds flags and wiring, nothing else. See
+// `catenary --help`, or the README.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// Exit codes.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitInterrupted = 130
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// env is what every command gets besides its flags: data goes to stdout, talk to stderr.
+type env struct {
+	ctx    context.Context
+	stdin  io.Reader
+	stdout io.Writer
+	stderr io.Writer
+	log    *slog.Logger
+}
+
+// cli is the whole command line.
+type cli struct {
+	Verbose bool `help:"Log each step, too." short:"v"`
+
+	Serve   serveCmd   `cmd:"" help:"Run a server: doors, pools and the model runtime, or a part of them."`
+	Build   buildCmd   `cmd:"" help:"Build the functions, models and chains of a folder with a catenary.yaml."`
+	Deploy  deployCmd  `cmd:"" help:"Send what build left in a folder to a server."`
+	Run     runCmd     `cmd:"" help:"Run a chain once and print its answer."`
+	Chains  chainsCmd  `cmd:"" help:"List the chains of a server."`
+	Graph   graphCmd   `cmd:"" help:"Print a chain as a Mermaid diagram."`
+	Pools   poolsCmd   `cmd:"" help:"List what a server holds of its functions and models."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+
+	Worker      workerCmd      `cmd:"" hidden:""`
+	Confine     confineCmd     `cmd:"" hidden:""`
+	PrepareWasm prepareWasmCmd `cmd:"" hidden:""`
+}
+
+// exitCode ends kong's own handling of --help without leaving the process.
+type exitCode int
+
+// run is main without the process: it returns the exit code.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case exitCode:
+			code = int(r)
+		default:
+			panic(r)
+		}
+	}()
+	var flags cli
+	parser, err := kong.New(&flags,
+		kong.Name("catenary"),
+		kong.Description("Chains of small sandboxed functions - transcribe, then LLM, then TTS - as one serverless endpoint.\n\n"+
+			"  catenary serve &\n  catenary build examples/voice && catenary deploy examples/voice\n  catenary run voice question.wav --out answer.wav"),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) { panic(exitCode(code)) }),
+		kong.UsageOnError(),
+	)
+	if err != nil {
+		panic(err) // the structs above are wrong
+	}
+	cmd, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintf(stderr, "catenary: %v\nTry catenary --help.\n", err)
+		return exitUsage
+	}
+	level := slog.LevelInfo
+	if flags.Verbose {
+		level = slog.LevelDebug
+	}
+	e := &env{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr, log: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))}
+	err = cmd.Run(e)
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errUsage):
+		fmt.Fprintf(stderr, "catenary: %v\nTry catenary %s --help.\n", err, cmd.Command())
+		return exitUsage
+	}
+	fmt.Fprintf(stderr, "catenary: %v\n", err)
+	if ctx.Err() != nil {
+		return exitInterrupted
+	}
+	return exitFailed
+}
+
+// errUsage marks a mistake in the command line that the parser can't see.
+var errUsage = errors.New("wrong usage")

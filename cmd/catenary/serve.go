@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/catenary-run/catenary/coldstart"
+	"github.com/catenary-run/catenary/gateway"
+	"github.com/catenary-run/catenary/gateway/remote"
+	"github.com/catenary-run/catenary/gpu"
+	"github.com/catenary-run/catenary/internal/project"
+	"github.com/catenary-run/catenary/internal/store"
+	"github.com/catenary-run/catenary/sandbox"
+	"github.com/catenary-run/catenary/sandbox/plugin"
+	"github.com/catenary-run/catenary/sandbox/wasm"
+)
+
+type serveCmd struct {
+	Addr     string        `default:"127.0.0.1:8372" placeholder:"HOST:PORT" help:"Where to listen (${default}). Port 0 takes a free one."`
+	Data     string        `type:"path" placeholder:"DIR" env:"CATENARY_DATA" help:"Folder for the store and the caches. Default: catenary in the user's data folder."`
+	Store    string        `placeholder:"URL" env:"CATENARY_STORE" help:"Where catalogue and blobs are: a folder, or redis://HOST:PORT/DB. Default: in the data folder."`
+	Role     string        `default:"all" enum:"all,gateway,node" help:"all: doors, pools and models. gateway: doors only, with --node. node: pools and models only."`
+	Node     string        `placeholder:"URL" help:"The node that runs the functions, for --role gateway."`
+	LlamaLib string        `type:"path" placeholder:"DIR" env:"CATENARY_LLAMA_LIB" help:"Folder of libllama, from npm's @node-llama-cpp/linux-x64. Without it models are unavailable."`
+	Insecure bool          `help:"Listen on an address that is not loopback. There are no keys yet: whoever reaches it may do everything."`
+	Idle     time.Duration `default:"5m" help:"How long unused instances and models are kept, where their manifests say nothing (${default})."`
+	Drain    time.Duration `default:"10s" help:"How long runs may go on after SIGTERM (${default})."`
+	Timeout  time.Duration `default:"60s" help:"The longest that one run may take (${default})."`
+	MaxBody  size          `default:"32MiB" placeholder:"SIZE" help:"The largest request body (${default}). Blobs have a limit of their own."`
+	MaxMem   size          `default:"0B" placeholder:"SIZE" help:"Memory for what functions leave parked; 0B is a quarter of the machine's."`
+}
+
+// size is a count of bytes on the command line.
+type size int64
+
+// UnmarshalText reads a size such as 32MiB.
+func (s *size) UnmarshalText(text []byte) error {
+	n, err := project.ParseSize(string(text))
+	*s = size(n)
+	return err
+}
+
+func (c *serveCmd) validate() error {
+	switch {
+	case c.Role == "gateway" && c.Node == "":
+		return fmt.Errorf("%w: --role gateway needs --node URL", errUsage)
+	case c.Role != "gateway" && c.Node != "":
+		return fmt.Errorf("%w: --node belongs to --role gateway", errUsage)
+	case c.Idle <= 0 || c.Drain < 0 || c.Timeout <= 0 || c.MaxBody <= 0:
+		return fmt.Errorf("%w: --idle, --timeout and --max-body must be positive, --drain must not be negative", errUsage)
+	}
+	return nil
+}
+
+// Run serves until the process is told to stop.
+func (c *serveCmd) Run(e *env) error {
+	if err := c.validate(); err != nil {
+		return err
+	}
+	data, err := dataFolder(c.Data)
+	if err != nil {
+		return err
+	}
+	scratch, err := newScratch()
+	if err != nil {
+		return err
+	}
+	defer scratch.remove()
+	st, err := store.Open(c.Store, filepath.Join(data, "store"))
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	if err := st.Ping(e.ctx); err != nil {
+		return err
+	}
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	// What runs functions outlives the doors: runs that drain still need it.
+	background, stopBackground := context.WithCancel(context.WithoutCancel(e.ctx))
+	defer stopBackground()
+	group, background := errgroup.WithContext(background)
+
+	config := gateway.DefaultConfig()
+	config.MaxBody, config.CallTimeout, config.Drain = int64(c.MaxBody), c.Timeout, c.Drain
+	config.Insecure, config.NodeOnly = c.Insecure, c.Role == "node"
+	deps := gateway.Deps{Catalogue: st, Blobs: st, Log: e.log, Metrics: metrics}
+	if c.Role == "gateway" {
+		if deps.Node, err = remote.New(c.Node, nil); err != nil {
+			return err
+		}
+	} else {
+		n, err := c.newNode(e.log, data, scratch.dir, st, metrics)
+		if err != nil {
+			return err
+		}
+		group.Go(func() error { return n.run(background) })
+		deps.Node = n
+		deps.Services = append(deps.Services, remote.Handler(n))
+	}
+	server, err := gateway.New(config, deps)
+	if err != nil {
+		return err
+	}
+	listener, err := gateway.Listen(c.Addr, c.Insecure)
+	if err != nil {
+		return err
+	}
+	serving, stopServing := context.WithCancel(e.ctx)
+	defer stopServing()
+	group.Go(func() error {
+		defer stopBackground()
+		return server.Serve(serving, announce{listener, func() { fmt.Fprintf(e.stderr, "listening on http://%s\n", listener.Addr()) }})
+	})
+	group.Go(func() error {
+		<-background.Done() // the node failed, or the doors are closed
+		stopServing()
+		return nil
+	})
+	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// announce is a listener that says once that somebody accepts.
+type announce struct {
+	net.Listener
+	ready func()
+}
+
+// newNode wires drivers, pools and the model runtime.
+func (c *serveCmd) newNode(log *slog.Logger, data, scratch string, st *store.Store, metrics prometheus.Registerer) (*node, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	wasmDriver, err := wasm.New(wasm.Config{
+		Dir:     filepath.Join(data, "wasm"),
+		Prepare: func(ctx context.Context) *exec.Cmd { return exec.CommandContext(ctx, self, "prepare-wasm") },
+		Log:     log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	pluginDriver, err := plugin.New(plugin.Config{Dir: filepath.Join(scratch, "plugins"), Confine: []string{self, "confine"}, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	models := gpu.New(gpu.Config{
+		Command:   func() *exec.Cmd { return exec.Command(self, "worker") },
+		Dir:       filepath.Join(data, "gpu"),
+		LlamaLib:  c.LlamaLib,
+		Models:    records{st},
+		IdleAfter: c.Idle,
+		Log:       log,
+	})
+	config := coldstart.DefaultConfig()
+	config.IdleAfter = c.Idle
+	if c.MaxMem > 0 {
+		config.MemBytes = int64(c.MaxMem)
+	}
+	pools, err := coldstart.New(config, coldstart.Deps{
+		Drivers: []sandbox.Driver{wasmDriver, pluginDriver}, Manifests: records{st}, Artifacts: st, Models: models, Log: log, Metrics: metrics,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &node{pools: pools, models: models, drain: c.Drain}, nil
+}
+
+// dataFolder returns the folder for store and caches, made if it is not there.
+func dataFolder(dir string) (string, error) {
+	if dir == "" {
+		base := os.Getenv("XDG_DATA_HOME")
+		if base == "" {
+			home, err := os.UserHomeDir()
+			if err != nil {
+				return "", fmt.Errorf("no folder for data: name one with --data: %w", err)
+			}
+			base = filepath.Join(home, ".local", "share")
+		}
+		dir = filepath.Join(base, "catenary")
+	}
+	return dir, os.MkdirAll(dir, 0o700)
+}
