@@ -104,10 +104,16 @@ func (i *instance) receive(ctx context.Context, stream handleStream, out functio
 	for {
 		m, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
-			return i.whole(seq)
+			if i.unary && seq == 0 {
+				return fmt.Errorf("%w: the plugin sent no item, its output is one value", functions.ErrFunction)
+			}
+			return nil
 		}
 		if err != nil {
 			return i.failure(ctx, err)
+		}
+		if i.unary && seq > 0 {
+			return fmt.Errorf("%w: the plugin sent a second item, its output is one value", functions.ErrFunction)
 		}
 		it, err := fromWire(m, seq)
 		if err != nil {
@@ -121,14 +127,6 @@ func (i *instance) receive(ctx context.Context, stream handleStream, out functio
 		}
 		seq++
 	}
-}
-
-// whole returns an error unless n items are a whole output.
-func (i *instance) whole(n uint64) error {
-	if i.unary && n != 1 {
-		return fmt.Errorf("%w: the plugin sent %d items, its output is one value", functions.ErrFunction, n)
-	}
-	return nil
 }
 
 func toWire(it functions.Item) *pluginv1.Item {

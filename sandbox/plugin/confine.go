@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -71,7 +72,7 @@ func environment(env []string) []string {
 	var kept []string
 	for _, v := range env {
 		name, _, _ := strings.Cut(v, "=")
-		if strings.HasPrefix(name, "PLUGIN_") || name == pluginv1.CookieKey || name == pluginv1.MemEnv {
+		if strings.HasPrefix(name, "PLUGIN_") || slices.Contains([]string{pluginv1.CookieKey, pluginv1.MemEnv, tempEnv}, name) {
 			kept = append(kept, v)
 		}
 	}

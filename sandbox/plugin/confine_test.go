@@ -1,3 +1,5 @@
+//go:build linux
+
 package plugin
 
 import (
@@ -124,8 +126,8 @@ func TestPluginUser(t *testing.T) {
 }
 
 func TestEnvironment(t *testing.T) {
-	got := environment([]string{"PATH=/bin", "PLUGIN_CLIENT_CERT=a\nb", "HOME=/root", "CATENARY_PLUGIN=x", "CATENARY_MEM_BYTES=1", "CATENARY_SECRET=y", "LD_PRELOAD=z", "PLUGIN"})
-	if diff := cmp.Diff([]string{"PLUGIN_CLIENT_CERT=a\nb", "CATENARY_PLUGIN=x", "CATENARY_MEM_BYTES=1"}, got); diff != "" {
+	got := environment([]string{"PATH=/bin", "PLUGIN_CLIENT_CERT=a\nb", "HOME=/root", "CATENARY_PLUGIN=x", "CATENARY_MEM_BYTES=1", "CATENARY_SECRET=y", "LD_PRELOAD=z", "TMPDIR=.", "PLUGIN"})
+	if diff := cmp.Diff([]string{"PLUGIN_CLIENT_CERT=a\nb", "CATENARY_PLUGIN=x", "CATENARY_MEM_BYTES=1", "TMPDIR=."}, got); diff != "" {
 		t.Error(diff)
 	}
 }

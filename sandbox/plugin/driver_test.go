@@ -1,3 +1,5 @@
+//go:build linux
+
 package plugin
 
 import (
@@ -21,6 +23,9 @@ import (
 	"github.com/catenary-run/catenary/functions"
 	"github.com/catenary-run/catenary/functions/value"
 	"github.com/catenary-run/catenary/sandbox"
+	"github.com/catenary-run/catenary/sandbox/plugin/pluginv1"
+	"github.com/catenary-run/catenary/sandbox/sandboxtest/fixture"
+	"github.com/google/go-cmp/cmp"
 )
 
 // oddManifest returns a manifest of the plugin that misbehaves as args say.
@@ -145,7 +150,7 @@ func TestConfinement(t *testing.T) {
 		}
 	}
 	for name := range strings.FieldsSeq(seen["env"]) {
-		if !strings.HasPrefix(name, "PLUGIN_") && !strings.HasPrefix(name, "CATENARY_") {
+		if !strings.HasPrefix(name, "PLUGIN_") && !strings.HasPrefix(name, "CATENARY_") && name != tempEnv {
 			t.Errorf("the plugin sees the variable %s", name)
 		}
 	}
@@ -455,6 +460,49 @@ func TestNewChecksItsConfig(t *testing.T) {
 	} {
 		if _, err := New(cfg); !errors.Is(err, functions.ErrInvalid) {
 			t.Errorf("%+v: got %v, want functions.ErrInvalid", cfg, err)
+		}
+	}
+}
+
+// TestOutput holds a plugin to its output: one value, with the blobs that it names.
+func TestOutput(t *testing.T) {
+	blob := functions.Attach("text/plain", []byte("tea"))
+	wire := func(digest functions.Digest) *pluginv1.Item {
+		return &pluginv1.Item{Value: []byte{0xf6}, Turn: 5, TimeUnixNanos: 7, Blobs: []*pluginv1.Blob{{Digest: string(digest), Type: "text/plain", Data: []byte("tea")}}}
+	}
+	got, err := fromWire(wire(blob.Digest), 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := functions.Item{Value: []byte{0xf6}, Turn: 5, Seq: 3, Time: time.Unix(0, 7), Blobs: []functions.Attachment{blob}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	for name, m := range map[string]*pluginv1.Item{
+		"other bytes": wire(functions.DigestOf(nil)), "no digest": wire(""), "no value": {},
+	} {
+		if _, err := fromWire(m, 0); !errors.Is(err, functions.ErrFunction) {
+			t.Errorf("%s: got %v, want functions.ErrFunction", name, err)
+		}
+	}
+	// The fixture sends a stream. Nothing but a manifest that was not compared with it can say otherwise.
+	d := newDriver(t, t.TempDir(), nil)
+	m := fixtureManifest(t, builds["fixture"](t))
+	m.Out.Stream = false
+	program, err := d.keep(builds["fixture"](t), m.Artifact)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, in := range []fixture.In{{Do: fixture.Empty}, {Do: fixture.Count, N: 2}} {
+		v, err := value.Encode(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent := 0
+		err = newInstance(t, &code{d, &m, program}).Serve(t.Context(), functions.Items(functions.Item{Value: v}),
+			functions.SinkFunc(func(context.Context, functions.Item) error { sent++; return nil }), newHost())
+		if !errors.Is(err, functions.ErrFunction) || !strings.Contains(err.Error(), "one value") || sent > 1 {
+			t.Errorf("%+v: got %v after %d items, want functions.ErrFunction", in, err, sent)
 		}
 	}
 }

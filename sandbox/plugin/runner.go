@@ -16,6 +16,9 @@ import (
 	"github.com/hashicorp/go-plugin/runner"
 )
 
+// tempEnv is the variable that names the folder for temporary files.
+const tempEnv = "TMPDIR"
+
 // launcher starts one process the way go-plugin wants it, as its runner.Runner.
 type launcher struct {
 	argv   []string // the command that confines
@@ -40,8 +43,9 @@ func newLauncher(argv []string, cmd *exec.Cmd, dir string, spec confinement, mem
 			env = append(env, v)
 		}
 	}
-	// The plugin's working folder is that of the socket: it may not pass through those above it.
-	env = append(env, goplugin.EnvUnixSocketDir+"=.")
+	// The plugin's working folder is that of the socket: it may not pass through those above it. What it leaves in the
+	// folder for temporary files goes with it.
+	env = append(env, goplugin.EnvUnixSocketDir+"=.", tempEnv+"=.")
 	return &launcher{argv: argv, env: env, spec: spec, idle: idle, socket: socket}, nil
 }
 
