@@ -95,6 +95,13 @@ func TestDefine_RecordsTheChain(t *testing.T) {
 	if err != nil || d.Spec.Hash() != want.Hash() || len(d.Positions) != 1+11+5 {
 		t.Errorf("got %d positions, %v: %v", len(d.Positions), err, d.Positions)
 	}
+	var uses []string
+	for _, f := range d.Uses {
+		uses = append(uses, fmt.Sprintf("%s: %s -> %s %v", f.Name, f.In.Schema, f.Out.Schema, f.Out.Stream))
+	}
+	if diff := cmp.Diff(uses, []string{"fast: clip -> text false", "precise: clip -> text false", "translate: text -> text false", "cut: text -> text true"}); diff != "" {
+		t.Errorf("uses: got- want+\n%s", diff)
+	}
 	placed := d.Spec.WithPositions(nil).WithPositions(d.Positions)
 	if diff := cmp.Diff(placed, c.Spec()); diff != "" {
 		t.Errorf("positions: got- want+\n%s", diff)
@@ -250,6 +257,9 @@ func TestDefine_Faults(t *testing.T) {
 		"call of a func of a stream": {of(func(s *sdk.Steps, in sdk.Val[clip]) sdk.Val[text] {
 			return sdk.Call(s, gather, sdk.Call(s, cut, sdk.Call(s, fast, in)))
 		}), []string{"function gather takes a stream"}},
+		"one function, two types": {of(func(s *sdk.Steps, in sdk.Val[clip]) sdk.Val[text] {
+			return sdk.Call(s, sdk.NewFunc[text, text]("fast"), sdk.Call(s, fast, in), sdk.As("fast-2"))
+		}), []string{"function fast has other types here than where the chain used it before; share one handle"}},
 		"two lasts": {of(func(s *sdk.Steps, in sdk.Val[clip]) sdk.Val[text] {
 			one := sdk.Last(s, sdk.Call(s, cut, sdk.Call(s, fast, in)))
 			return sdk.Last(s, sdk.Call(s, cut, one, sdk.As("cut-2")))
