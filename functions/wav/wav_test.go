@@ -150,7 +150,7 @@ func TestJoin(t *testing.T) {
 }
 
 func TestJoin_Refuses(t *testing.T) {
-	big := file(16000, 1, MaxJoinBytes/4+1)
+	big := append(Header(16000, 1, MaxJoinBytes/2+2), make([]byte, MaxJoinBytes/2+2)...)
 	for name, tc := range map[string]struct {
 		parts [][]byte
 		is    error
