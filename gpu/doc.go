@@ -8,7 +8,8 @@
 //
 // Each model has a queue, first come first served and bounded. What to do next is decided by a pure function (decide.go)
 // from what is seen: start the worker, load, wake, lend, park, unload. The loop in run.go only does it, one action per
-// model at a time, so a model is loaded once for however many callers wait for it.
+// model at a time, so a model is loaded once for however many callers wait for it. Before a model is served, Prepare
+// tries it in a worker of its own, so that a file that crashes the engine is refused and disturbs nobody.
 //
 // Who owns what: Run's goroutine alone decides; mu guards the state that it and the callers share, and is never held
 // while something is waited for. A lease belongs to the tokens that Generate returns: it ends with the answer, with

@@ -25,6 +25,8 @@ type fake struct {
 	tokens      int   // of each answer
 	loadErr     error // if set, loads fail
 	startErr    error // if set, starts fail
+	crashOnLoad bool
+	fromOutside bool // what the worker says of its crash
 	unavailable string
 
 	starts, loads, wakes, parks, unloads, generates atomic.Int64
@@ -55,6 +57,7 @@ func (f *fake) launch(context.Context) (*worker, error) {
 		unavailable: f.unavailable,
 		done:        make(chan struct{}),
 		exit:        func() string { return "killed" },
+		killed:      func() bool { return f.fromOutside },
 	}
 	killed := make(chan struct{})
 	w.kill = sync.OnceFunc(func() { close(killed) })
@@ -83,6 +86,13 @@ func (f *fake) crash() {
 
 func (f *fake) Load(ctx context.Context, _ *gpuv1.LoadRequest) (*gpuv1.LoadResponse, error) {
 	f.loads.Add(1)
+	if f.crashOnLoad {
+		f.mu.Lock()
+		f.last.kill()
+		f.mu.Unlock()
+		<-ctx.Done()
+		return nil, gpuv1.StatusOf(context.Cause(ctx))
+	}
 	if err := sleep(ctx, f.loadTime); err != nil {
 		return nil, gpuv1.StatusOf(err)
 	}

@@ -24,6 +24,7 @@ type model struct {
 	memBytes int64
 	wakeTime time.Duration
 	why      error // of the last load, if it failed
+	proven   bool  // a worker has loaded it
 }
 
 // waiter is one call that waits for a model. Its channel gets exactly one outcome, when it leaves the queue.
@@ -96,7 +97,7 @@ func (r *Runtime) wait(ctx context.Context, m *model, queue *[]*waiter) (*lease,
 	switch {
 	case r.closed:
 		r.mu.Unlock()
-		return nil, m.errorf("%w: the server is stopping", functions.ErrClosed)
+		return nil, m.errorf("%w", errStopping)
 	case len(*queue) >= r.cfg.QueueDepth:
 		r.mu.Unlock()
 		return nil, m.errorf("%w: %d calls are waiting already; try again later", functions.ErrQueueFull, r.cfg.QueueDepth)

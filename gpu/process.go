@@ -12,8 +12,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -57,8 +59,7 @@ type process struct {
 	lifeline io.Closer // its end tells the worker that we are gone
 	out, err *lines
 
-	done    chan struct{} // closed when the process is reaped and its folder removed
-	waitErr error         // only after done
+	done chan struct{} // closed when the process is reaped and its folder removed
 }
 
 // spawn starts the worker's command with a socket of its own.
@@ -90,7 +91,8 @@ func (r *Runtime) spawn() (*process, error) {
 		p.cmd.Env = []string{} // not ours: it may hold secrets
 	}
 	// Libffi unpacks itself into the user's cache folder on some systems.
-	p.cmd.Env = append(p.cmd.Env, "HOME="+home, "XDG_CACHE_HOME="+cache)
+	p.cmd.Env = append(p.cmd.Env, "HOME="+home, "XDG_CACHE_HOME="+cache,
+		"GGML_NO_BACKTRACE=1") // or a fault in C would start a debugger, if there is one, and hang in it
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.err
 	p.cmd.WaitDelay = time.Second // if something that it started holds its output open
 	p.cmd.SysProcAttr = childAttr()
@@ -106,7 +108,7 @@ func (r *Runtime) spawn() (*process, error) {
 		err := p.cmd.Start()
 		started <- err
 		if err == nil {
-			p.waitErr = p.cmd.Wait()
+			_ = p.cmd.Wait() // ProcessState says it better
 		}
 		if err := os.RemoveAll(dir); err != nil {
 			r.cfg.Log.Warn("remove the worker's folder", "err", err)
@@ -159,6 +161,7 @@ func (p *process) connect(ctx context.Context) (*worker, error) {
 		unavailable: res.GetUnavailable(),
 		done:        make(chan struct{}),
 		exit:        p.exit,
+		killed:      p.killed,
 		kill:        p.kill,
 		stop:        p.stop,
 	}
@@ -197,14 +200,20 @@ func (p *process) stop() {
 
 // exit says how the process ended, with the last that it wrote to standard error.
 func (p *process) exit() string {
-	how := "exit status 0"
-	if p.waitErr != nil {
-		how = p.waitErr.Error()
-	}
+	how := p.cmd.ProcessState.String()
 	if last := p.err.last(); last != "" {
 		how += ": " + last
 	}
 	return how
+}
+
+// killed reports whether a signal from outside ended it. A fault of its own is an exit status or another signal.
+func (p *process) killed() bool {
+	if p.cmd.ProcessState == nil {
+		return false // it could not be waited for
+	}
+	status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && (status.Signal() == syscall.SIGKILL || status.Signal() == syscall.SIGTERM)
 }
 
 // Bounds of what is kept and logged of a worker's output.
@@ -213,13 +222,18 @@ const (
 	maxLines = 4
 )
 
-// lines logs what is written to it, line by line, and keeps the last few lines.
+// crashMarks begin the report that the Go runtime writes when C code takes the process down: pages of registers and
+// stacks, after the one line of C's that says why.
+var crashMarks = []string{"SIGABRT:", "SIGSEGV:", "SIGBUS:", "SIGFPE:", "SIGILL:", "fatal error:", "panic:"}
+
+// lines logs what is written to it, line by line, and keeps the last few lines before a crash.
 type lines struct {
 	log *slog.Logger
 
 	mu      sync.Mutex // guards the fields below
 	partial []byte     // of the line being written, at most maxLine
 	kept    []string
+	crashed bool                     // the rest is the Go runtime's report
 	waiting map[string]chan struct{} // closed when the line comes
 }
 
@@ -240,33 +254,35 @@ func (l *lines) Write(b []byte) (int, error) {
 	for len(b) > 0 {
 		part, rest, whole := bytes.Cut(b, []byte("\n"))
 		b = rest
-		if line := l.add(part, whole); line != "" && line != gpuv1.Ready {
-			l.log.Warn("model worker says", "line", line)
+		if line, level := l.add(part, whole); line != "" {
+			l.log.Log(context.Background(), level, "model worker says", "line", line)
 		}
 	}
 	return n, nil
 }
 
-// add returns a line if it is whole now.
-func (l *lines) add(part []byte, whole bool) string {
+// add returns a line if it is whole now, and how loud to log it.
+func (l *lines) add(part []byte, whole bool) (string, slog.Level) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.partial = append(l.partial, part[:min(len(part), maxLine-len(l.partial))]...)
 	if !whole {
-		return ""
+		return "", 0
 	}
 	line := strings.ToValidUTF8(strings.TrimSpace(string(l.partial)), "\uFFFD")
 	l.partial = l.partial[:0]
 	if seen, ok := l.waiting[line]; ok {
 		close(seen)
 		delete(l.waiting, line)
-		return ""
+		return "", 0
 	}
-	if line != "" {
-		l.kept = append(l.kept, line)
-		l.kept = l.kept[max(0, len(l.kept)-maxLines):]
+	if l.crashed || line == "" {
+		return line, slog.LevelDebug
 	}
-	return line
+	l.kept = append(l.kept, line)
+	l.kept = l.kept[max(0, len(l.kept)-maxLines):]
+	l.crashed = slices.ContainsFunc(crashMarks, func(mark string) bool { return strings.HasPrefix(line, mark) })
+	return line, slog.LevelWarn
 }
 
 // last returns the last lines in one.

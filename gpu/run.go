@@ -105,7 +105,7 @@ func (r *Runtime) start(ctx context.Context) {
 		r.phase, r.worker, r.missing, r.device = phaseUp, w, nil, w.device
 		if w.unavailable != "" {
 			r.phase = phaseMissing
-			r.missing = &functions.Failure{Code: functions.CodeOf(functions.ErrNoDevice), Message: w.unavailable}
+			r.missing = noEngine(w)
 		}
 	}
 	r.mu.Unlock()
@@ -149,17 +149,21 @@ func (r *Runtime) load(ctx context.Context, w *worker, m *model) {
 		if err != nil {
 			return nil, m.errorf("%w", err)
 		}
-		res, err := w.client.Load(ctx, &gpuv1.LoadRequest{
-			Id:      string(m.ref.Digest),
-			Path:    path,
-			Context: int32(min(m.spec.Context, 1<<30)),
-			Threads: int32(r.cfg.Threads),
-		})
+		res, err := w.client.Load(ctx, r.loadRequest(m, path))
 		if err != nil {
 			return nil, r.explain(w, m, err)
 		}
 		return res.GetResidency(), nil
 	})
+}
+
+func (r *Runtime) loadRequest(m *model, path string) *gpuv1.LoadRequest {
+	return &gpuv1.LoadRequest{
+		Id:      string(m.ref.Digest),
+		Path:    path,
+		Context: int32(min(m.spec.Context, 1<<30)),
+		Threads: int32(r.cfg.Threads),
+	}
 }
 
 func (r *Runtime) wake(ctx context.Context, w *worker, m *model) {
@@ -187,6 +191,7 @@ func (r *Runtime) raise(w *worker, m *model, do func() (*gpuv1.Residency, error)
 	if r.worker != w {
 		return // it ended right after its answer; those who wait get the next one
 	}
+	m.proven = true
 	m.tier, m.memBytes, m.wakeTime, m.lastUse = TierHot, res.GetMemBytes(), time.Since(began), time.Now()
 	r.cfg.Log.Info("model awake", "model", m.ref.Name, "dur", m.wakeTime, "bytes", res.GetBytes())
 }
@@ -233,6 +238,6 @@ func (r *Runtime) shut() {
 	r.closed = true
 	close(r.done)
 	for _, m := range r.models {
-		m.fail(m.errorf("%w: the server is stopping", functions.ErrClosed))
+		m.fail(m.errorf("%w", errStopping))
 	}
 }

@@ -3,15 +3,12 @@ package gpu
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/catenary-run/catenary/functions"
-	"github.com/catenary-run/catenary/gpu/gpuv1"
 )
 
 // Runtime lends models to callers. Its methods may be called from many goroutines.
@@ -22,7 +19,8 @@ type Runtime struct {
 	launch  func(ctx context.Context) (*worker, error)
 	changed chan struct{}  // holds one: something that decide looks at has changed
 	done    chan struct{}  // closed when Run ends
-	calls   sync.WaitGroup // the goroutines of answers; added to under mu, while not closed
+	trial   chan struct{}  // holds one token: who took it may prepare a model
+	calls   sync.WaitGroup // answers and preparations under way; added to by enter
 
 	mu      sync.Mutex // guards the fields below, and all models
 	running bool       // Run was called
@@ -45,8 +43,10 @@ func New(cfg Config) *Runtime {
 		policy:  defaultPolicy,
 		changed: make(chan struct{}, 1),
 		done:    make(chan struct{}),
+		trial:   make(chan struct{}, 1),
 		models:  map[functions.Digest]*model{},
 	}
+	r.trial <- struct{}{}
 	r.launch = r.launchProcess
 	return r
 }
@@ -77,33 +77,6 @@ func (r *Runtime) Wake(ctx context.Context, ref functions.Ref) error {
 	}
 	_, err = r.wait(ctx, m, &m.wakers)
 	return err
-}
-
-// Prepare proves that the model can answer: it loads it and lets it decode one token. A model that fails is forgotten.
-func (r *Runtime) Prepare(ctx context.Context, ref functions.Ref) error {
-	err := r.probe(ctx, ref)
-	if errors.Is(err, functions.ErrInvalid) {
-		r.forget(ctx, ref.Digest)
-	}
-	return err
-}
-
-func (r *Runtime) probe(ctx context.Context, ref functions.Ref) error {
-	tokens, err := r.Generate(ctx, ref, functions.Generation{
-		Messages:  []functions.Message{{Role: "user", Content: "hello"}},
-		MaxTokens: 1,
-	})
-	if err != nil {
-		return err
-	}
-	defer tokens.Close()
-	for {
-		if _, err := tokens.Recv(ctx); err == io.EOF {
-			return nil
-		} else if err != nil {
-			return err
-		}
-	}
 }
 
 // Status returns every model that was asked for since the start, sorted by name and version.
@@ -150,41 +123,33 @@ func (r *Runtime) model(ctx context.Context, ref functions.Ref) (*model, error) 
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", ref.Name, err)
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if m := r.models[ref.Digest]; m != nil {
-		return m, nil // another call was faster
-	}
-	m = &model{ref: ref, spec: spec, tier: TierCold, lastUse: time.Now()}
-	r.models[ref.Digest] = m
-	return m, nil
+	return r.keep(&model{ref: ref, spec: spec, tier: TierCold, lastUse: time.Now()}), nil
 }
 
-// forget drops a model that nobody uses, here and in the worker.
-func (r *Runtime) forget(ctx context.Context, version functions.Digest) {
-	r.mu.Lock()
-	m := r.models[version]
-	if m == nil || m.moving || m.lease != nil || len(m.callers)+len(m.wakers) > 0 {
-		r.mu.Unlock()
-		return
-	}
-	w, loaded := r.worker, m.tier != TierCold
-	m.moving = true // nothing else is done with it meanwhile
-	r.mu.Unlock()
-	if w != nil && loaded {
-		// If this fails the worker is gone, and the model with it; or ctx has ended, and the next load finds it loaded.
-		if _, err := w.client.Unload(ctx, &gpuv1.UnloadRequest{Id: string(version)}); err != nil {
-			r.cfg.Log.Warn("unload", "model", m.ref.Name, "err", gpuv1.ErrorOf(err))
-		}
-	}
+// keep adds m to the models, unless another call was faster: then it returns that one's.
+func (r *Runtime) keep(m *model) *model {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	m.moving, m.tier, m.memBytes = false, TierCold, 0
-	if len(m.callers)+len(m.wakers) == 0 {
-		delete(r.models, version)
+	if first := r.models[m.ref.Digest]; first != nil {
+		return first
 	}
-	r.poke()
+	r.models[m.ref.Digest] = m
+	return m
 }
+
+// enter counts a call that Run waits for at its end. It fails once Run ends.
+func (r *Runtime) enter() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return errStopping
+	}
+	r.calls.Add(1)
+	return nil
+}
+
+// errStopping is what a call gets that the end of Run cuts off or keeps out.
+var errStopping = fmt.Errorf("%w: the server is stopping", functions.ErrClosed)
 
 // poke makes Run decide again.
 func (r *Runtime) poke() {

@@ -102,6 +102,7 @@ func startReal(t testing.TB, models catalogue, change func(*Config)) *real {
 	cfg := Config{
 		Command: func() *exec.Cmd {
 			cmd := exec.Command(exe, "worker")
+			cmd.Env = []string{"GORACE=atexit_sleep_ms=0"} // or each worker under the race detector ends a second late
 			rt.last.Store(cmd)
 			rt.starts.Add(1)
 			return cmd

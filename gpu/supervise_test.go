@@ -332,6 +332,70 @@ func TestFailedLoadFailsAllWhoWaitAndIsTriedAgain(t *testing.T) {
 	})
 }
 
+func TestPrepareTriesTheModelInAWorkerOfItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		models := catalogue{}
+		llm, bad := models.add("llm", "x"), models.add("bad", "x")
+		f := &fake{tokens: 10, tokenTime: time.Second}
+		r, stop := startFake(t, f, models, nil)
+		defer stop()
+		for range 2 { // the second time it is known to be good
+			if err := r.Prepare(t.Context(), llm); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if s := statusOf(t, r, llm); f.starts.Load() != 1 || s.Tier != TierCold {
+			t.Errorf("%d starts, %+v, want one and a cold model", f.starts.Load(), s)
+		}
+		inFlight, err := r.Generate(t.Context(), llm, ask("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.crashOnLoad = true
+		if err := r.Prepare(t.Context(), bad); !errors.Is(err, functions.ErrInvalid) || !strings.Contains(err.Error(), "bad") {
+			t.Errorf("a file that crashes the engine: got %v, want ErrInvalid that names the model", err)
+		}
+		f.fromOutside = true
+		if err := r.Prepare(t.Context(), bad); !errors.Is(err, functions.ErrUnavailable) {
+			t.Errorf("a worker that was killed: got %v, want ErrUnavailable", err)
+		}
+		if text, _, _, err := read(t.Context(), inFlight); err != nil || text != words(10) {
+			t.Errorf("the call beside it: %q, %v", text, err)
+		}
+		_ = inFlight.Close()
+		if s := r.Status(); len(s) != 1 {
+			t.Errorf("the refused model is kept: %+v", s)
+		}
+		if n := f.starts.Load(); n != 4 {
+			t.Errorf("%d starts, want 4: one to serve, three to try", n)
+		}
+	})
+}
+
+func TestPrepareEndsWithItsContextAndWithRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		models := catalogue{}
+		llm := models.add("llm", "x")
+		f := &fake{loadTime: time.Hour}
+		r, stop := startFake(t, f, models, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := r.Prepare(ctx, llm); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, want its deadline", err)
+		}
+		result := make(chan error, 1)
+		go func() { result <- r.Prepare(t.Context(), llm) }()
+		synctest.Wait()
+		stop()
+		if err := <-result; !errors.Is(err, functions.ErrClosed) {
+			t.Errorf("got %v, want ErrClosed", err)
+		}
+		if err := r.Prepare(t.Context(), llm); !errors.Is(err, functions.ErrClosed) {
+			t.Errorf("afterwards: got %v, want ErrClosed", err)
+		}
+	})
+}
+
 func TestEndOfRunFailsWhoeverIsThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		models := catalogue{}

@@ -31,16 +31,12 @@ type answer struct {
 func (r *Runtime) answer(ctx context.Context, l *lease, req functions.Generation) (functions.Tokens, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	a := &answer{tokens: make(chan functions.Token, tokenBuffer), cancel: cancel, closed: make(chan struct{})}
-	r.mu.Lock()
-	if r.closed {
-		r.mu.Unlock()
+	if err := r.enter(); err != nil {
 		cancel(nil)
 		r.release(l)
-		return nil, l.model.errorf("%w: the server is stopping", functions.ErrClosed)
+		return nil, l.model.errorf("%w", err)
 	}
-	r.calls.Add(1) // Run waits for it
-	r.mu.Unlock()
-	go func() {
+	go func() { // joined by Run, and by Close
 		defer r.calls.Done()
 		err := r.pump(ctx, l, req, a.tokens)
 		r.release(l)
@@ -64,7 +60,7 @@ func (r *Runtime) pump(ctx context.Context, l *lease, req functions.Generation, 
 		case <-ctx.Done():
 			err = drain(stream)
 		case <-r.done:
-			return l.model.errorf("%w: the server is stopping", functions.ErrClosed)
+			return l.model.errorf("%w", errStopping)
 		}
 	}
 	switch {
@@ -75,7 +71,7 @@ func (r *Runtime) pump(ctx context.Context, l *lease, req functions.Generation, 
 	}
 	select {
 	case <-r.done: // the worker ends because we do
-		return l.model.errorf("%w: the server is stopping", functions.ErrClosed)
+		return l.model.errorf("%w", errStopping)
 	default:
 	}
 	return r.explain(l.worker, l.model, err)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"strings"
 
 	"github.com/catenary-run/catenary/functions"
 )
@@ -21,6 +22,8 @@ const (
 	maxNameBytes = 63      // of a tensor: ggml's own bound
 	maxDims      = 4       // ggml's own bound
 	maxAlignment = 1 << 20
+	maxVocab     = 1 << 21 // tokens; the largest vocabularies have about 2^18
+	maxVocabText = 1 << 26 // bytes of all tokens together
 )
 
 // Header is what Inspect learned from a GGUF file.
@@ -101,6 +104,8 @@ func (p *headerReader) header() Header {
 // metadata reads the key-value pairs and returns the alignment of the tensor data.
 func (p *headerReader) metadata(h *Header, pairs uint64) int64 {
 	alignment := int64(32) // the format's default
+	tokenizer := ""
+	var vocab map[string]bool
 	numbers := map[string]int64{}
 	seen := map[string]bool{}
 	for i := uint64(0); i < pairs && p.err == nil; i++ {
@@ -121,6 +126,16 @@ func (p *headerReader) metadata(h *Header, pairs uint64) int64 {
 				p.fail("%s is not a string", key)
 			}
 			h.HasTemplate = p.text(key, maxTextBytes) != ""
+		case "tokenizer.ggml.model":
+			if kind != ggufString {
+				p.fail("%s is not a string", key)
+			}
+			tokenizer = p.text(key, maxKeyBytes)
+		case "tokenizer.ggml.tokens":
+			if kind != ggufArray {
+				p.fail("%s is not an array", key)
+			}
+			vocab = p.vocabulary(key)
 		default:
 			if n, ok := p.value(key, kind); ok {
 				numbers[key] = n
@@ -129,6 +144,9 @@ func (p *headerReader) metadata(h *Header, pairs uint64) int64 {
 	}
 	if p.err == nil && h.Architecture == "" {
 		p.fail("the metadata has no general.architecture")
+	}
+	if tokenizer == "llama" {
+		p.checkBytes(vocab)
 	}
 	if n, ok := numbers["general.alignment"]; ok {
 		if n <= 0 || n > maxAlignment || n&(n-1) != 0 {
@@ -145,6 +163,39 @@ func (p *headerReader) metadata(h *Header, pairs uint64) int64 {
 	}
 	h.Context = int(numbers[h.Architecture+".context_length"])
 	return alignment
+}
+
+// vocabulary reads the tokens. The library reads each up to its first zero byte, gives empty ones a name of its own, and
+// aborts on one that is there twice.
+func (p *headerReader) vocabulary(key string) map[string]bool {
+	kind, count := p.u32(), p.u64()
+	if p.err == nil && (kind != ggufString || count > maxVocab) {
+		p.fail("%s holds %d values of type %d; at most %d strings are allowed", key, count, kind, maxVocab)
+	}
+	tokens := map[string]bool{}
+	bytes := 0
+	for i := uint64(0); i < count && p.err == nil; i++ {
+		token := p.text("a token", maxTextBytes)
+		if bytes += len(token); bytes > maxVocabText {
+			p.fail("%s has more than %d bytes", key, maxVocabText)
+		}
+		token, _, _ = strings.Cut(token, "\x00")
+		if p.err == nil && token != "" && tokens[token] {
+			p.fail("token %d, %.40q, is in the vocabulary twice", i, token)
+		}
+		tokens[token] = true
+	}
+	return tokens
+}
+
+// checkBytes refuses a vocabulary that has no token for some byte: the library aborts on a text with it.
+func (p *headerReader) checkBytes(vocab map[string]bool) {
+	for b := range 256 {
+		if !vocab[fmt.Sprintf("<0x%02X>", b)] && !vocab[string([]byte{byte(b)})] {
+			p.fail("the vocabulary has no token for the byte 0x%02X", b)
+			return
+		}
+	}
 }
 
 // tensors reads the tensor descriptions and checks that each lies inside the file.

@@ -81,6 +81,13 @@ func TestParseHeader(t *testing.T) {
 		{"endless array of strings", start(1, 2).arch().str("k").put(uint32(9)).put(uint32(8)).put(uint64(1 << 62)).data(0), "header"},
 		{"endless key", start(1, 1).put(uint64(1 << 62)).data(0), "key has"},
 		{"endless string", start(1, 2).arch().str("k").put(uint32(8)).put(uint64(1 << 62)).data(0), "a string of k"},
+		{"token twice", start(1, 2).arch().str("tokenizer.ggml.tokens").put(uint32(9)).put(uint32(8)).put(uint64(3)).str("a").str("b").str("a").data(0), "twice"},
+		{"token twice for C", start(1, 2).arch().str("tokenizer.ggml.tokens").put(uint32(9)).put(uint32(8)).put(uint64(2)).str("a").str("a\x00b").data(0), "twice"},
+		{"empty tokens", start(1, 2).arch().str("tokenizer.ggml.tokens").put(uint32(9)).put(uint32(8)).put(uint64(2)).str("").str("").tensor("a", 0, 0, 4).data(32), ""},
+		{"tokens are numbers", start(1, 2).arch().str("tokenizer.ggml.tokens").put(uint32(9)).put(uint32(4)).put(uint64(1)).put(uint32(1)).data(0), "type 4"},
+		{"tokens are no array", start(1, 2).arch().str("tokenizer.ggml.tokens").put(uint32(4)).put(uint32(1)).data(0), "not an array"},
+		{"no byte tokens", start(1, 3).arch().str("tokenizer.ggml.model").put(uint32(8)).str("llama").
+			str("tokenizer.ggml.tokens").put(uint32(9)).put(uint32(8)).put(uint64(1)).str("a").tensor("a", 0, 0, 4).data(32), "byte 0x00"},
 		{"bad alignment", start(1, 2).arch().str("general.alignment").put(uint32(4)).put(uint32(33)).tensor("a", 0, 0, 4).data(32), "power of two"},
 		{"no heads", start(1, 2).arch().str("llama.attention.head_count").put(uint32(4)).put(uint32(0)).tensor("a", 0, 0, 4).data(32), "head_count is 0"},
 		{"negative layers", start(1, 2).arch().str("llama.block_count").put(uint32(5)).put(int32(-1)).tensor("a", 0, 0, 4).data(32), "block_count is -1"},

@@ -245,6 +245,8 @@ func TestLoadRefuses(t *testing.T) {
 		{"no template", []byte(strings.Replace(string(whole), "tokenizer.chat_template", "tokenizer.chat_tenplate", 1)), Options{}, "chat template"},
 		{"unknown template", []byte(strings.ReplaceAll(string(whole), "'<|im_start|>", "'<|xx_xxxxx|>")), Options{}, "chat template"},
 		{"unknown architecture", []byte(strings.Replace(string(whole), "\x05\x00\x00\x00\x00\x00\x00\x00llama", "\x05\x00\x00\x00\x00\x00\x00\x00lxxma", 1)), Options{}, "libllama"},
+		{"token twice", []byte(strings.Replace(string(whole), "<0x0A>", "<0x0B>", 1)), Options{}, "twice"},
+		{"missing byte", []byte(strings.Replace(string(whole), "<0x0A>", "<0x0a>", 1)), Options{}, "0x0A"},
 		{"missing tensor", []byte(strings.Replace(string(whole), "blk.0.attn_q.weight", "blk.0.attn_x.weight", 1)), Options{}, "attn_q"},
 		{"context too long", whole, Options{Context: 512}, "512"},
 	}

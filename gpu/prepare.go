@@ -1,0 +1,112 @@
+package gpu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/catenary-run/catenary/functions"
+	"github.com/catenary-run/catenary/gpu/gpuv1"
+)
+
+// Prepare proves that the model can answer, in a worker of its own: it loads the file and lets it decode one token. An
+// engine that a broken file takes down so takes nobody's calls along. It returns at once for a model that was loaded
+// before, and leaves the model cold. One preparation runs at a time.
+//
+// It returns an error wrapping [functions.ErrInvalid] if the file is broken, [functions.ErrNoDevice] if there is no
+// engine, [functions.ErrColdStart] if the worker did not start.
+func (r *Runtime) Prepare(ctx context.Context, ref functions.Ref) error {
+	if err := r.enter(); err != nil {
+		return fmt.Errorf("model %s: %w", ref.Name, err)
+	}
+	defer r.calls.Done()
+	ctx, cancel := context.WithCancelCause(ctx)
+	watched := make(chan struct{})
+	go func() { // joined below
+		defer close(watched)
+		select {
+		case <-r.done:
+			cancel(errStopping)
+		case <-ctx.Done():
+		}
+	}()
+	defer func() {
+		cancel(nil)
+		<-watched
+	}()
+	if err := r.prepare(ctx, ref); err != nil {
+		return fmt.Errorf("model %s: %w", ref.Name, err)
+	}
+	return nil
+}
+
+func (r *Runtime) prepare(ctx context.Context, ref functions.Ref) error {
+	select {
+	case <-r.trial:
+		defer func() { r.trial <- struct{}{} }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	r.mu.Lock()
+	m := r.models[ref.Digest]
+	proven := m != nil && m.proven
+	r.mu.Unlock()
+	if proven {
+		return nil
+	}
+	spec, err := r.cfg.Models.Model(ctx, ref)
+	if err != nil {
+		return err
+	}
+	path, err := r.cfg.Models.ModelFile(ctx, spec)
+	if err != nil {
+		return err
+	}
+	w, err := r.launch(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: the model worker did not start: %w", functions.ErrColdStart, err)
+	}
+	defer w.stop()
+	if w.unavailable != "" {
+		return noEngine(w)
+	}
+	m = &model{ref: ref, spec: spec, tier: TierCold}
+	if err := try(ctx, w, r.loadRequest(m, path)); err != nil {
+		return err
+	}
+	m = r.keep(m)
+	r.mu.Lock()
+	m.proven = true
+	r.mu.Unlock()
+	return nil
+}
+
+// try loads a model into w and asks it for one token.
+func try(ctx context.Context, w *worker, req *gpuv1.LoadRequest) error {
+	_, err := w.client.Load(ctx, req)
+	if err == nil {
+		var stream gpuv1.Worker_GenerateClient
+		stream, err = w.client.Generate(ctx, &gpuv1.GenerateRequest{
+			Id: req.GetId(), Messages: []*gpuv1.Message{{Role: "user", Content: "hello"}}, MaxTokens: 1,
+		})
+		for err == nil {
+			_, err = stream.Recv()
+		}
+	}
+	if err == io.EOF {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err = gpuv1.ErrorOf(err); !errors.Is(err, gpuv1.ErrBroken) {
+		return err
+	}
+	w.kill()
+	<-w.done
+	if w.killed() {
+		return fmt.Errorf("%w: the worker that tried the model was ended from outside (%s), perhaps for want of memory", functions.ErrUnavailable, w.exit())
+	}
+	return fmt.Errorf("%w: the engine crashed on the model's file (%s)", functions.ErrInvalid, w.exit())
+}
