@@ -81,14 +81,14 @@ func addDetail(ce *connect.Error, m proto.Message) {
 
 // public returns err as a caller may see it. What no sentinel names stays in the log: the caller gets an id to quote.
 func (s *Server) public(ctx context.Context, err error) error {
-	if _, ok := errors.AsType[*connect.Error](err); ok {
-		return err
-	}
-	// A write or a read that broke because the run was ended says less than the cause does.
-	if cause := context.Cause(ctx); cause != nil && (functions.CodeOf(err) == "cancelled" || functions.CodeOf(err) == "deadline") {
-		if functions.CodeOf(cause) == "unavailable" {
+	// A write or a read that broke because the drain ended the run says less than the cause does.
+	if cause := context.Cause(ctx); cause != nil && functions.CodeOf(cause) == "unavailable" {
+		if code := Code(err); code == connect.CodeCanceled || code == connect.CodeDeadlineExceeded {
 			err = cause
 		}
+	}
+	if _, ok := errors.AsType[*connect.Error](err); ok {
+		return err
 	}
 	if functions.CodeOf(err) != functions.CodeInternal {
 		return err

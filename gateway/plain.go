@@ -100,7 +100,12 @@ func (s *Server) readInput(ctx context.Context, w http.ResponseWriter, r *http.R
 		return fail(http.StatusRequestEntityTooLarge, errTooLarge(s.cfg.MaxBody))
 	}
 	if err != nil {
-		return fail(0, fmt.Errorf("%w: read the body: %w", functions.ErrInvalid, err))
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		} else {
+			err = fmt.Errorf("%w: read the body: %w", functions.ErrInvalid, err)
+		}
+		return fail(0, err)
 	}
 	// The body is here. From now on the context alone bounds the run: a read deadline would end it as if the client
 	// had gone.

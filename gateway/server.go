@@ -184,6 +184,9 @@ func (s *Server) admit(next http.Handler) http.Handler {
 		ctx, cancel := limited(r.Context(), s.cfg.CallTimeout)
 		defer cancel()
 		setDeadlines(w, s.cfg.CallTimeout+writeGrace)
+		// A read of the body does not see the context: a deadline in the past ends it.
+		stop := context.AfterFunc(ctx, func() { _ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) })
+		defer stop()
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }

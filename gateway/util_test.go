@@ -7,6 +7,7 @@ import (
 	"github.com/catenary-run/catenary/functions"
 	"github.com/catenary-run/catenary/functions/value"
 	catenaryv1 "github.com/catenary-run/catenary/gateway/catenary/v1"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 func newRecorder() *httptest.ResponseRecorder { return httptest.NewRecorder() }
@@ -20,3 +21,5 @@ func audioItem(t *testing.T, a functions.Attachment) *catenaryv1.Item {
 	}
 	return catenaryv1.NewItem(functions.Item{Value: b, Blobs: []functions.Attachment{a}})
 }
+
+func newRegistry() *prometheus.Registry { return prometheus.NewRegistry() }

@@ -1,0 +1,213 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/catenary-run/catenary/functions"
+	catenaryv1 "github.com/catenary-run/catenary/gateway/catenary/v1"
+)
+
+// served is a gateway in Serve, on a port of its own.
+type served struct {
+	*world
+	stop context.CancelFunc
+	done chan error
+}
+
+func serve(t *testing.T, change func(*Config)) *served {
+	t.Helper()
+	w := newWorld(t, change)
+	s, _ := newServer(t, w.mem, w.node, change) // a second gateway, on the same catalogue
+	w.s = s
+	ln, err := Listen("127.0.0.1:0", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	sv := &served{world: w, stop: stop, done: make(chan error, 1)}
+	w.url = "http://" + ln.Addr().String()
+	w.rpc = catenaryv1.NewChainServiceClient(w.http, w.url)
+	go func() { sv.done <- s.Serve(ctx, ln) }()
+	t.Cleanup(func() {
+		stop()
+		if err, open := <-sv.done; open && err != nil {
+			t.Error(err)
+		}
+	})
+	return sv
+}
+
+// ended waits for Serve.
+func (sv *served) ended(t *testing.T) {
+	t.Helper()
+	if err := <-sv.done; err != nil {
+		t.Error(err)
+	}
+	close(sv.done)
+}
+
+func TestServe_BothVersionsOfHTTP(t *testing.T) {
+	sv := serve(t, nil)
+	for proto, client := range map[string]*http.Client{"HTTP/1.1": http.DefaultClient, "HTTP/2.0": sv.http} {
+		resp, err := client.Post(sv.url+"/chains/shout", "text/plain", strings.NewReader("hi"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if resp.Proto != proto || string(body) != "HI" || err != nil {
+			t.Errorf("%s: got %s %q, %v", proto, resp.Proto, body, err)
+		}
+	}
+}
+
+func TestServe_DrainLetsRunsEnd(t *testing.T) {
+	sv := serve(t, func(c *Config) { c.Drain = time.Hour }) // it ends when the run has, not before
+	type answer struct {
+		body string
+		err  error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		resp, err := http.Post(sv.url+"/chains/slow", "text/plain", strings.NewReader("x"))
+		if err != nil {
+			got <- answer{err: err}
+			return
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		got <- answer{string(b), err}
+	}()
+	<-sv.gate.begun
+	sv.stop()
+	// Phase one: nothing new is accepted, and the server says so.
+	for !sv.s.draining.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	rec := newRecorder()
+	sv.s.Handler().ServeHTTP(rec, localRequest("GET", "/readyz", ""))
+	if rec.Code != http.StatusServiceUnavailable {
+		t.Errorf("readyz: status %d", rec.Code)
+	}
+	rec = newRecorder()
+	sv.s.Handler().ServeHTTP(rec, localRequest("POST", "/chains/shout", "x"))
+	if rec.Code != http.StatusServiceUnavailable || !strings.Contains(rec.Body.String(), "shutting down") {
+		t.Errorf("a new run: status %d, %s", rec.Code, rec.Body)
+	}
+	select {
+	case <-sv.done:
+		t.Fatal("Serve has returned while a run goes on")
+	default:
+	}
+	// Phase two: what goes on ends well.
+	close(sv.gate.open)
+	if a := <-got; a.err != nil || a.body != "done" {
+		t.Errorf("got %q, %v", a.body, a.err)
+	}
+	sv.ended(t)
+	if _, err := http.Get(sv.url + "/healthz"); err == nil {
+		t.Error("the port still answers")
+	}
+}
+
+func localRequest(method, path, body string) *http.Request {
+	r, _ := http.NewRequest(method, "http://127.0.0.1"+path, strings.NewReader(body))
+	r.Header.Set("Content-Type", "text/plain")
+	return r
+}
+
+func TestServe_DrainCancelsWhatIsLeft(t *testing.T) {
+	for name, client := range map[string]*http.Client{"HTTP/1.1": http.DefaultClient, "HTTP/2": h2c()} {
+		t.Run(name, func(t *testing.T) {
+			sv := serve(t, func(c *Config) { c.Drain = time.Millisecond })
+			defer client.CloseIdleConnections()
+			got := make(chan response, 1)
+			go func() {
+				resp, err := client.Post(sv.url+"/chains/slow", "text/plain", strings.NewReader("x"))
+				if err != nil {
+					got <- response{err: err}
+					return
+				}
+				defer resp.Body.Close()
+				b, err := io.ReadAll(resp.Body)
+				got <- response{resp.StatusCode, resp.Header, string(b), err}
+			}()
+			<-sv.gate.begun
+			sv.stop()
+			if err := <-sv.gate.ended; !errors.Is(err, functions.ErrUnavailable) {
+				t.Errorf("the run ended with %v, want the drain as its cause", err)
+			}
+			if r := <-got; r.err != nil || r.status != http.StatusServiceUnavailable || !strings.Contains(r.body, "shutting down") {
+				t.Errorf("status %d, %s, %v", r.status, r.body, r.err)
+			}
+			sv.ended(t)
+		})
+	}
+}
+
+func TestServe_DrainCutsACallerThatStalls(t *testing.T) {
+	sv := serve(t, func(c *Config) { c.Drain = time.Millisecond })
+	pr, pw := io.Pipe() // a body that never ends
+	defer pw.Close()
+	got := make(chan error, 1)
+	go func() {
+		resp, err := http.Post(sv.url+"/chains/shout", "text/plain", pr)
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		got <- err
+	}()
+	if _, err := pw.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	sv.stop()
+	sv.ended(t)
+	_ = pw.Close()
+	<-got
+}
+
+func TestServe_BrokenListener(t *testing.T) {
+	w := newWorld(t, nil)
+	s, _ := newServer(t, w.mem, w.node, nil)
+	ln, err := Listen("127.0.0.1:0", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = ln.Close()
+	if err := s.Serve(t.Context(), ln); err == nil {
+		t.Error("no error")
+	}
+}
+
+func TestNew_JoinsAllFaults(t *testing.T) {
+	_, err := New(Config{}, Deps{})
+	for _, want := range []string{"MaxBody", "CallTimeout", "Deps.Log", "Deps.Node", "Deps.Catalogue"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("the error does not name %s: %v", want, err)
+		}
+	}
+}
+
+func TestNodeOnly(t *testing.T) {
+	hello := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { say(w, 200, "node\n") })
+	cfg := DefaultConfig()
+	cfg.NodeOnly = true
+	w := newWorld(t, nil)
+	s, err := New(cfg, Deps{Log: w.s.log, Metrics: newRegistry(), Services: []Service{{Name: catenaryv1.NodeServiceName, Path: "/node/", Handler: hello}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]int{"/node/x": 200, "/healthz": 200, "/chains/shout": 404, "/blobs/x": 404} {
+		rec := newRecorder()
+		s.Handler().ServeHTTP(rec, localRequest("GET", path, ""))
+		if rec.Code != want {
+			t.Errorf("%s: status %d, want %d", path, rec.Code, want)
+		}
+	}
+}
