@@ -110,18 +110,25 @@ func (p *Pools) gone() bool {
 }
 
 // forceClose closes the instances whose calls ignore that they were cancelled. The calls then end, and their instances
-// leave in the usual way: a second Close does nothing.
+// leave in the usual way; the second Close does nothing, so this one counts as leaving too.
 func (p *Pools) forceClose(tasks *sync.WaitGroup) {
 	p.mu.Lock()
 	var stuck []*instance
 	for _, pl := range p.pools {
 		for inst := range pl.busy {
 			stuck = append(stuck, inst)
+			pl.leaving++
 		}
 	}
 	p.mu.Unlock()
 	for _, inst := range stuck {
 		p.log.Error("call does not end", "func", inst.pool.ref.Name, "instance", inst.ID(), "after", callGrace)
-		tasks.Go(func() { p.tryClose(inst.pool.ref, inst) })
+		tasks.Go(func() {
+			p.tryClose(inst.pool.ref, inst)
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			inst.pool.leaving--
+			p.changed(inst.pool)
+		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -196,6 +197,7 @@ func (i *fakeInstance) Close() error {
 	default:
 		close(i.closed)
 	}
+	runtime.Gosched() // a call that sees it closed may well go on before this has ended
 	i.die()
 	time.Sleep(i.code.f.closing)
 	i.code.f.count(func() { i.code.live--; i.code.f.n.live-- })
@@ -258,6 +260,9 @@ func run(t *testing.T, driver *fake, configure func(*Config), test func(t *testi
 			}
 			if c := driver.counts(); c.live != 0 || c.codes != 0 {
 				t.Errorf("%d instances and %d codes are left", c.live, c.codes)
+			}
+			if n.held != 0 {
+				t.Errorf("%d bytes are still on the books", n.held)
 			}
 		}()
 		test(t, n)

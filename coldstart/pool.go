@@ -19,6 +19,7 @@ type pool struct {
 	code      codeState
 	loaded    sandbox.Code // set while code is codeLoaded
 	codeBytes int64
+	accounted int64     // what Pools.held has of it
 	touched   time.Time // the last use, or the load: what the least recently used is measured by
 	loadBegan time.Time // of the load that the next starts have to thank
 	wakeTime  time.Duration
@@ -44,8 +45,19 @@ type instance struct {
 	since    time.Time // unused since
 	memBytes int64
 	served   bool
-	spent    bool          // must not serve again
-	closing  chan struct{} // closed when it leaves: ends the watch of its Done
+	spent    bool            // must not serve again
+	done     <-chan struct{} // its Done
+	closing  chan struct{}   // closed when it leaves: ends the watch of done
+}
+
+// dead reports whether the instance has ended by itself, even if nobody has noticed yet.
+func (i *instance) dead() bool {
+	select {
+	case <-i.done: // never, if it is nil
+		return true
+	default:
+		return false
+	}
 }
 
 // waiter is one caller that waits. Whoever removes it from its list tells it one outcome; got has room for that.
@@ -82,17 +94,18 @@ func (pl *pool) failAll(err error) {
 	pl.preparers = tell(pl.preparers, outcome{err: err})
 }
 
-// take returns the ready instance that was used last, now busy, or nil: the others may grow old and go.
+// take returns the ready instance that was used last, now busy, or nil: the others may grow old and go. Dead ones are
+// left to the watch that will find them.
 func (pl *pool) take() *instance {
-	if len(pl.ready) == 0 {
-		return nil
+	for i, inst := range slices.Backward(pl.ready) {
+		if inst.dead() {
+			continue
+		}
+		pl.ready = slices.Delete(pl.ready, i, i+1)
+		pl.busy[inst] = struct{}{}
+		return inst
 	}
-	last := len(pl.ready) - 1
-	inst := pl.ready[last]
-	pl.ready[last] = nil
-	pl.ready = pl.ready[:last]
-	pl.busy[inst] = struct{}{}
-	return inst
+	return nil
 }
 
 // offer gives an instance that can serve to the call that has waited longest, or makes it ready.

@@ -11,9 +11,9 @@ import (
 	"github.com/catenary-run/catenary/sandbox"
 )
 
-// maxColdPools bounds what is remembered of versions that hold nothing any more. Their images are on disk all the
-// same; only the pool's entry in Status and its last wake time are forgotten.
-const maxColdPools = 1024
+// maxPools bounds what is remembered of versions that hold nothing any more. Their images are on disk all the same;
+// only the entry in Status and the last wake time are forgotten.
+const maxPools = 1024
 
 // Pools are all pools of a node. It may be used from many goroutines.
 type Pools struct {
@@ -29,6 +29,8 @@ type Pools struct {
 	mu       sync.Mutex // guards the fields below, and all pools and instances
 	pools    map[functions.Digest]*pool
 	dirty    map[*pool]struct{} // those about which something has changed
+	due      time.Time          // no pool wants to be looked at before this; zero: none at all
+	held     int64              // bytes that all pools hold, as far as they are accounted
 	active   map[*activeCall]struct{}
 	refusing bool          // no more calls
 	stopping bool          // instances and code have to go
@@ -110,30 +112,56 @@ func (p *Pools) changed(pl *pool) {
 }
 
 // step decides about every pool that changed or is due, lets tasks do it, and returns when to step again if nothing
-// happens before.
+// happens before. What it costs depends on what has changed, not on how many pools there are.
 func (p *Pools) step(starts context.Context, tasks *sync.WaitGroup) (next time.Time) {
 	now := time.Now()
 	p.mu.Lock()
+	if !p.due.IsZero() && !now.Before(p.due) {
+		p.due = time.Time{}
+		for _, pl := range p.pools {
+			if !pl.nextLook.IsZero() && !now.Before(pl.nextLook) {
+				p.dirty[pl] = struct{}{}
+			}
+			p.dueBy(pl.nextLook)
+		}
+	}
 	var todo []func()
-	for _, pl := range p.pools {
-		_, changed := p.dirty[pl]
-		if changed || !pl.nextLook.IsZero() && !now.Before(pl.nextLook) {
-			todo = append(todo, p.look(starts, pl, now)...)
+	for pl := range p.dirty {
+		todo = append(todo, p.look(starts, pl, now)...)
+		p.dueBy(pl.nextLook)
+		p.account(pl)
+		if pl.manifest == nil && pl.empty() && p.pools[pl.ref.Digest] == pl { // it could not even be looked up
+			delete(p.pools, pl.ref.Digest)
 		}
 	}
 	clear(p.dirty)
-	todo = append(todo, p.reclaim()...)
-	p.forgetCold()
-	for _, pl := range p.pools {
-		if !pl.nextLook.IsZero() && (next.IsZero() || pl.nextLook.Before(next)) {
-			next = pl.nextLook
-		}
+	if p.held > p.config.MemBytes {
+		todo = append(todo, p.reclaim()...)
 	}
+	if len(p.pools) > maxPools {
+		p.forgetOldest()
+	}
+	next = p.due
 	p.mu.Unlock()
 	for _, do := range todo {
 		tasks.Go(do)
 	}
 	return next
+}
+
+// dueBy notes that a pool wants to be looked at by t, if t is a time. Should the pool change its mind, the loop wakes
+// once for nothing. mu is held.
+func (p *Pools) dueBy(t time.Time) {
+	if !t.IsZero() && (p.due.IsZero() || t.Before(p.due)) {
+		p.due = t
+	}
+}
+
+// account brings the sum of all memory up to date with what pl holds. mu is held.
+func (p *Pools) account(pl *pool) {
+	n := pl.memBytes()
+	p.held += n - pl.accounted
+	pl.accounted = n
 }
 
 // look decides about one pool and returns the tasks that follow, entered in the books already. mu is held.
@@ -196,39 +224,30 @@ func (p *Pools) unload(pl *pool, why string) func() {
 
 // reclaim returns the tasks that bring memory back to its budget. mu is held.
 func (p *Pools) reclaim() (todo []func()) {
-	var used int64
 	var parked []parkedCode
 	for _, pl := range p.pools {
-		used += pl.memBytes()
 		if pl.parked() {
 			parked = append(parked, parkedCode{pl.ref.Digest, pl.codeBytes, pl.touched})
 		}
 	}
-	for _, version := range evict(p.config.MemBytes, used, parked) {
-		todo = append(todo, p.unload(p.pools[version], "memory"))
+	for _, version := range evict(p.config.MemBytes, p.held, parked) {
+		pl := p.pools[version]
+		todo = append(todo, p.unload(pl, "memory"))
+		p.account(pl)
 	}
 	return todo
 }
 
-// forgetCold keeps the count of entries that hold nothing within its bound, and drops those of versions that could not
-// even be looked up. mu is held.
-func (p *Pools) forgetCold() {
-	var cold int
+// forgetOldest drops the entry that was used least recently of those that hold nothing. Entries come one at a time, so
+// one at a time is enough. mu is held.
+func (p *Pools) forgetOldest() {
 	var oldest *pool
-	for version, pl := range p.pools {
-		if !pl.empty() || pl.state.RetryAt.After(time.Now()) {
-			continue
-		}
-		if pl.manifest == nil {
-			delete(p.pools, version)
-			continue
-		}
-		cold++
-		if oldest == nil || pl.touched.Before(oldest.touched) {
+	for _, pl := range p.pools {
+		if pl.empty() && (oldest == nil || pl.touched.Before(oldest.touched)) {
 			oldest = pl
 		}
 	}
-	if cold > maxColdPools { // entries come one at a time, so one at a time is enough
+	if oldest != nil {
 		delete(p.pools, oldest.ref.Digest)
 	}
 }

@@ -416,6 +416,26 @@ func TestPools_LeastRecentlyUsedGoesCold(t *testing.T) {
 	})
 }
 
+// TestPools_ForgetsOldVersions: what a node remembers of versions that hold nothing is bounded.
+func TestPools_ForgetsOldVersions(t *testing.T) {
+	run(t, &fake{}, nil, func(t *testing.T, n *node) {
+		hot := n.function("hot", nil)
+		n.call(t, hot)
+		for i := range maxPools + 10 {
+			ref := n.function(fmt.Sprintf("f%d", i), plugin)
+			if _, err := n.Prepare(t.Context(), []functions.Ref{ref}, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if got := len(n.Status()); got != maxPools {
+			t.Errorf("got %d entries, want %d", got, maxPools)
+		}
+		n.want(t, hot, Hot, 1)
+		n.call(t, n.function("f0", plugin)) // was forgotten
+	})
+}
+
 func TestNew_Refuses(t *testing.T) {
 	config := DefaultConfig()
 	if err := config.Validate(); err != nil {

@@ -86,7 +86,7 @@ func (p *Pools) start(ctx context.Context, pl *pool, code sandbox.Code, began ti
 	inst := &instance{pool: pl, began: began, closing: make(chan struct{})}
 	err := p.guard("start", pl.ref, func() (err error) {
 		if inst.Instance, err = code.New(ctx); err == nil {
-			inst.memBytes = inst.MemBytes()
+			inst.memBytes, inst.done = inst.MemBytes(), inst.Done()
 		}
 		return err
 	})
@@ -138,14 +138,13 @@ func (p *Pools) startFailed(pl *pool, err error, now time.Time) {
 
 // watch returns when the instance leaves. If it ends by itself it leaves at once.
 func (p *Pools) watch(inst *instance) {
-	done := inst.Done()
-	if done == nil {
+	if inst.done == nil {
 		return
 	}
 	select {
 	case <-inst.closing:
 		return
-	case <-done:
+	case <-inst.done:
 	}
 	pl := inst.pool
 	log := func() { p.log.Warn("instance ended by itself", "func", pl.ref.Name, "instance", inst.ID()) }
