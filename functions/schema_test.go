@@ -22,7 +22,7 @@ type plain struct {
 	Ratio  *float32       `json:"ratio"`
 	ByName map[string]int `json:"by_name"`
 	Any    any
-	Wait   time.Duration `json:"-,"`
+	Wait   time.Duration `json:"wait"`
 	Hidden chan int      `json:"-"`
 	secret chan int
 	base
@@ -50,11 +50,11 @@ func TestSchemaOf_Struct(t *testing.T) {
 	}
 	str, integer, boolean := &functions.Schema{Type: "string"}, &functions.Schema{Type: "integer"}, &functions.Schema{Type: "boolean"}
 	want := &functions.Schema{
-		Type: "object", Title: "plain", Required: []string{"-", "Any", "by_name", "codes", "id", "name", "raw"},
+		Type: "object", Title: "plain", Required: []string{"Any", "by_name", "codes", "id", "name", "raw", "wait"},
 		Properties: map[string]*functions.Schema{
 			"name": str, "n": integer, "at": {Type: "string", Format: functions.FormatDateTime}, "raw": {Type: "string", Format: functions.FormatBytes},
 			"codes": {Type: "array", Items: integer}, "ratio": {Type: "number", Nullable: true}, "by_name": {Type: "object", Additional: integer},
-			"Any": {}, "-": {Type: "integer", Format: functions.FormatDuration}, "id": integer, "more": boolean,
+			"Any": {}, "wait": {Type: "integer", Format: functions.FormatDuration}, "id": integer, "more": boolean,
 			"named": {Type: "object", Title: "Named", Nullable: true, Required: []string{"sure"}, Properties: map[string]*functions.Schema{"sure": boolean}},
 		},
 	}
@@ -63,6 +63,16 @@ func TestSchemaOf_Struct(t *testing.T) {
 	}
 	if err := got.Validate(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestSchemaOf_FieldNamedByAHyphen(t *testing.T) {
+	// Only a tag that is a hyphen and nothing else leaves a field out.
+	s, err := functions.SchemaOf(reflect.StructOf([]reflect.StructField{
+		{Name: "Out", Type: reflect.TypeFor[chan int](), Tag: `json:"-"`}, {Name: "In", Type: reflect.TypeFor[int](), Tag: `json:"-,"`},
+	}))
+	if err != nil || len(s.Properties) != 1 || s.Properties["-"] == nil {
+		t.Errorf("got %+v, %v; want the property -", s, err)
 	}
 }
 
