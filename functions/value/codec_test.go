@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"math"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -206,5 +207,20 @@ func BenchmarkCheck(b *testing.B) {
 		if err := Check(s, v); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestEncode_NamesFieldsAsTheSchemaDoes(t *testing.T) {
+	typ := reflect.StructOf([]reflect.StructField{
+		{Name: "Out", Type: reflect.TypeFor[int](), Tag: `json:"-"`}, {Name: "In", Type: reflect.TypeFor[int](), Tag: `json:"-,"`},
+		{Name: "Plain", Type: reflect.TypeFor[int]()}, {Name: "Opts", Type: reflect.TypeFor[int](), Tag: `json:",omitempty"`},
+	})
+	s, err := functions.SchemaOf(typ)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := ToJSON(s, encode(t, reflect.Zero(typ).Interface()))
+	if want := `{"-":0,"Plain":0}`; err != nil || string(got) != want {
+		t.Errorf("got %s, %v; want %s", got, err, want)
 	}
 }
