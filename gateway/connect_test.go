@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 	"connectrpc.com/grpchealth"
@@ -383,5 +385,133 @@ func TestPanicIsAnInternalError(t *testing.T) {
 	}
 	if log := w.log.String(); !strings.Contains(log, "broken invariant") || !strings.Contains(log, "TestPanicIsAnInternalError") {
 		t.Errorf("the log has no stack:\n%s", log)
+	}
+}
+
+func TestRun_TooManyRunsAndDrainInEveryProtocol(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.MaxRuns = 1 })
+	for name, opts := range protocols {
+		t.Run(name, func(t *testing.T) {
+			c := catenaryv1.NewChainServiceClient(w.http, w.url, opts...)
+			check := func(want connect.Code) {
+				t.Helper()
+				_, err := c.Run(t.Context(), &catenaryv1.RunRequest{Chain: "shout", Json: []byte(`"x"`)})
+				if connect.CodeOf(err) != want || catenaryv1.FailureIn(err) == nil {
+					t.Errorf("Run: got %v, want %v with a failure", err, want)
+				}
+				_, err = exchange(t, c, open("shout"), input(`"x"`))
+				if connect.CodeOf(err) != want || catenaryv1.FailureIn(err) == nil {
+					t.Errorf("Stream: got %v, want %v with a failure", err, want)
+				}
+			}
+			w.s.runs <- struct{}{}
+			check(connect.CodeResourceExhausted)
+			<-w.s.runs
+			w.s.draining.Store(true)
+			defer w.s.draining.Store(false)
+			check(connect.CodeUnavailable)
+		})
+	}
+}
+
+func TestCallTimeout_EveryProtocol(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.CallTimeout = 20e6 })
+	for name, opts := range protocols {
+		t.Run(name, func(t *testing.T) {
+			c := catenaryv1.NewChainServiceClient(w.http, w.url, opts...)
+			_, err := c.Run(t.Context(), &catenaryv1.RunRequest{Chain: "slow", Json: []byte(`"x"`)})
+			if connect.CodeOf(err) != connect.CodeDeadlineExceeded || !strings.Contains(err.Error(), "limit for one call") {
+				t.Errorf("Run: got %v", err)
+			}
+			got, err := exchange(t, c, open("slow"), input(`"x"`))
+			if err != nil || got[len(got)-1].GetEnd().GetError().GetCode() != "deadline" {
+				t.Errorf("Stream: got %v, %v", kinds(got), err)
+			}
+		})
+	}
+	t.Run("a caller that sends nothing", func(t *testing.T) {
+		stream, err := w.rpc.Stream(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stream.CloseResponse()
+		if err := stream.Send(open("slow")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stream.Receive(); connect.CodeOf(err) != connect.CodeDeadlineExceeded {
+			t.Errorf("got %v, want %v", err, connect.CodeDeadlineExceeded)
+		}
+		_ = stream.CloseRequest()
+	})
+}
+
+func TestCallerTimeout_ReachesTheFunction(t *testing.T) {
+	w := newWorld(t, nil)
+	for name, opts := range protocols {
+		t.Run(name, func(t *testing.T) {
+			c := catenaryv1.NewChainServiceClient(w.http, w.url, opts...)
+			ctx, cancel := context.WithTimeout(t.Context(), 50e6)
+			defer cancel()
+			_, err := c.Run(ctx, &catenaryv1.RunRequest{Chain: "slow", Json: []byte(`"x"`)})
+			if connect.CodeOf(err) != connect.CodeDeadlineExceeded {
+				t.Errorf("got %v, want %v", err, connect.CodeDeadlineExceeded)
+			}
+		})
+	}
+	for len(w.gate.begun) > 0 { // those that began have ended
+		<-w.gate.begun
+		if err := <-w.gate.ended; err == nil {
+			t.Error("a function went on")
+		}
+	}
+}
+
+func TestStream_BackPressure(t *testing.T) {
+	const size, items = 64 << 10, 1000
+	var sent atomic.Int64
+	flood := function("flood", port[string](false), port[string](true), func(_ context.Context, _ string, _ functions.Item, send sendFunc) error {
+		for range items {
+			if err := send(strings.Repeat("x", size)); err != nil {
+				return err
+			}
+			sent.Add(1)
+		}
+		return nil
+	})
+	w := newWorld(t, nil, flood)
+	c := catenaryv1.NewChainServiceClient(w.http, w.url, connect.WithAcceptCompression("gzip", nil, nil)) // it would shrink to nothing
+	stream, err := c.Stream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(stream.Send(open("flood")), stream.Send(input(`"x"`)), stream.CloseRequest()); err != nil {
+		t.Fatal(err)
+	}
+	defer stream.CloseResponse()
+	if _, err := stream.Receive(); err != nil {
+		t.Fatal(err)
+	}
+	for same, last := 0, int64(-1); same < 50; same++ { // until the function has come to a stop
+		time.Sleep(time.Millisecond)
+		if now := sent.Load(); now != last {
+			same, last = 0, now
+		}
+	}
+	if n := sent.Load(); n > items/2 {
+		t.Errorf("the function has sent %d of %d items, and the caller has taken one", n, items)
+	}
+	got := 1
+	for {
+		m, err := stream.Receive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.GetEnd() != nil {
+			break
+		}
+		got++
+	}
+	if got != items {
+		t.Errorf("%d items, want %d", got, items)
 	}
 }

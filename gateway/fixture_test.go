@@ -392,10 +392,10 @@ func newServer(t *testing.T, mem *memory, node Node, change func(*Config)) (*Ser
 	return s, log
 }
 
-func newWorld(t *testing.T, change func(*Config)) *world {
+func newWorld(t *testing.T, change func(*Config), more ...invokertest.Function) *world {
 	t.Helper()
 	w := &world{mem: newMemory(), gate: newGate(), http: h2c()}
-	w.fns = testFunctions(w.gate)
+	w.fns = append(testFunctions(w.gate), more...)
 	w.node = &testNode{Invoker: invokertest.NewLocal(invokertest.Setup{Functions: w.fns})}
 	w.s, w.log = newServer(t, w.mem, w.node, change)
 	srv := httptest.NewUnstartedServer(w.s.Handler())

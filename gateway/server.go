@@ -185,8 +185,16 @@ func (s *Server) admit(next http.Handler) http.Handler {
 		defer cancel()
 		setDeadlines(w, s.cfg.CallTimeout+writeGrace)
 		// A read of the body does not see the context: a deadline in the past ends it.
-		stop := context.AfterFunc(ctx, func() { _ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) })
-		defer stop()
+		ended := make(chan struct{})
+		stop := context.AfterFunc(ctx, func() {
+			defer close(ended)
+			_ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0))
+		})
+		defer func() {
+			if !stop() {
+				<-ended // w is not ours any more when this returns
+			}
+		}()
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }

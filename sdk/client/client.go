@@ -51,7 +51,8 @@ func New(baseURL string, opts ...Option) (*Client, error) {
 	if c.http == nil {
 		c.http = newHTTPClient()
 	}
-	c.chains = catenaryv1.NewChainServiceClient(c.http, c.base, connect.WithReadMaxBytes(maxMessage))
+	// Replies are not compressed: most of their bytes are audio, and most servers are near.
+	c.chains = catenaryv1.NewChainServiceClient(c.http, c.base, connect.WithReadMaxBytes(maxMessage), connect.WithAcceptCompression("gzip", nil, nil))
 	return c, nil
 }
 
