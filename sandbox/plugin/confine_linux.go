@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"syscall"
@@ -143,6 +144,9 @@ func execute(f *os.File, argv, env []string, c confinement) error {
 	}
 	_, _, errno := unix.Syscall6(unix.SYS_EXECVEAT, f.Fd(), uintptr(unsafe.Pointer(empty)),
 		uintptr(unsafe.Pointer(&argvp[0])), uintptr(unsafe.Pointer(&envp[0])), unix.AT_EMPTY_PATH, 0)
+	if errno == unix.EACCES {
+		return fmt.Errorf("confine: execute the artifact: %w: is %s on a file system that is mounted noexec?", errno, filepath.Dir(c.artifact))
+	}
 	return fmt.Errorf("confine: execute the artifact: %w", errno)
 }
 

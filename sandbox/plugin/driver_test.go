@@ -176,7 +176,12 @@ func TestStartFails(t *testing.T) {
 	} {
 		t.Run(tt.mode, func(t *testing.T) {
 			t.Parallel()
-			d := newDriver(t, t.TempDir(), func(c *Config) { c.StartTimeout = 2 * time.Second })
+			d := newDriver(t, t.TempDir(), func(c *Config) {
+				c.StartTimeout = time.Hour
+				if tt.mode == "hang" {
+					c.StartTimeout = 2 * time.Second
+				}
+			})
 			m := oddManifest(t, tt.mode)
 			_, err := d.Prepare(t.Context(), &m, builds["odd"](t))
 			if functions.CodeOf(err) != functions.CodeOf(functions.ErrColdStart) || !strings.Contains(err.Error(), tt.says) {

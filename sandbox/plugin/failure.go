@@ -13,7 +13,10 @@ import (
 )
 
 // deathGrace is how long the kernel may take to tell of a death when a connection has broken.
-const deathGrace = time.Second
+const deathGrace = 5 * time.Second
+
+// deadlineSlack is how much sooner than ours the plugin's clock of a deadline may ring.
+const deadlineSlack = time.Second
 
 // startError says why a start failed. Ctx is the caller's; ready ends with the start's own time limit.
 func (d *Driver) startError(ctx, ready context.Context, i *instance, m *functions.Manifest, err error) error {
@@ -40,12 +43,13 @@ func (d *Driver) startError(ctx, ready context.Context, i *instance, m *function
 // failure says why a call ended with a status. Call is the call's own context.
 func (i *instance) failure(call context.Context, err error) error {
 	st := status.Convert(err)
-	switch st.Code() {
-	case codes.DeadlineExceeded:
+	if at, ok := call.Deadline(); ok {
 		// Both sides watch the deadline; the other one may be a moment sooner.
-		if at, ok := call.Deadline(); ok && time.Until(at) < deathGrace {
+		if left := time.Until(at); left <= 0 || left < deadlineSlack && st.Code() == codes.DeadlineExceeded {
 			<-call.Done()
 		}
+	}
+	switch st.Code() {
 	case codes.Unavailable, codes.Canceled:
 		select {
 		case <-call.Done():

@@ -27,7 +27,7 @@ const (
 	// closeGrace is how long a process may take to end by itself when it is asked to.
 	closeGrace = 500 * time.Millisecond
 	// resetGrace is how long a cancelled call may take to end in the process.
-	resetGrace = 500 * time.Millisecond
+	resetGrace = time.Second
 	// windowBytes is how far the output of a call may run ahead of its reader. It is fixed, since gRPC would otherwise
 	// let it grow with the speed of the connection.
 	windowBytes = 256 << 10

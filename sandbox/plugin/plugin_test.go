@@ -86,7 +86,7 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 func arch() string { return runtime.GOARCH }
 
 // newDriver returns a driver whose subcommand is this program.
-func newDriver(t *testing.T, dir string, edit func(*Config)) *Driver {
+func newDriver(t testing.TB, dir string, edit func(*Config)) *Driver {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {

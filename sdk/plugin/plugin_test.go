@@ -270,6 +270,34 @@ func TestHealthCountsCalls(t *testing.T) {
 	}
 }
 
+// endedStream is a call whose context has ended already.
+type endedStream struct {
+	grpc.BidiStreamingServer[pluginv1.Item, pluginv1.Item]
+	ctx  context.Context
+	item *pluginv1.Item
+}
+
+func (s endedStream) Context() context.Context      { return s.ctx }
+func (s endedStream) Recv() (*pluginv1.Item, error) { return s.item, nil }
+
+// TestEndedFromOutside has a call that fails when its context ends: that is no failure of the function.
+func TestEndedFromOutside(t *testing.T) {
+	srv := &server{handle: sdk.NewHandler(value.Codec{}, shout, shouting), stderr: os.Stderr}
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	expired, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
+	defer cancel()
+	v, err := value.Encode(request{Do: "wait"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ctx, want := range map[context.Context]codes.Code{cancelled: codes.Canceled, expired: codes.DeadlineExceeded} {
+		if err := srv.Handle(endedStream{ctx: ctx, item: &pluginv1.Item{Value: v}}); status.Code(err) != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
 func TestProgram(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {

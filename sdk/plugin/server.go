@@ -53,9 +53,12 @@ func (s *server) Handle(stream grpc.BidiStreamingServer[pluginv1.Item, pluginv1.
 	defer s.running.Add(-1)
 	env := newEnv(s.stderr)
 	ctx := sdk.WithEnv(stream.Context(), env)
-	return statusOf(s.guard(func() error {
-		return s.handle(ctx, source{stream, env}, sink{stream, env})
-	}))
+	err := s.guard(func() error { return s.handle(ctx, source{stream, env}, sink{stream, env}) })
+	if err != nil && ctx.Err() != nil && !errors.As(err, new(*crash)) {
+		// Whatever the implementation made of it, the call was ended from outside.
+		return status.FromContextError(ctx.Err()).Err()
+	}
+	return statusOf(err)
 }
 
 // crash is a panic of the implementation.

@@ -1,0 +1,66 @@
+//go:build linux
+
+package plugin
+
+import (
+	"context"
+	"testing"
+
+	"github.com/catenary-run/catenary/functions"
+	"github.com/catenary-run/catenary/functions/value"
+	"github.com/catenary-run/catenary/sandbox"
+	"github.com/catenary-run/catenary/sandbox/sandboxtest/fixture"
+)
+
+func benchCode(b *testing.B) sandbox.Code {
+	b.Helper()
+	d := newDriver(b, b.TempDir(), nil)
+	m := fixtureManifest(b, builds["fixture"](b))
+	img, err := d.Prepare(b.Context(), &m, builds["fixture"](b))
+	if err != nil {
+		b.Fatal(err)
+	}
+	code, err := d.Load(b.Context(), img)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return code
+}
+
+// BenchmarkStart starts a process that has nothing to load, until it is ready, and ends it.
+func BenchmarkStart(b *testing.B) {
+	code := benchCode(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		inst, err := code.New(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := inst.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkCall serves a small value and resets, as a pool does.
+func BenchmarkCall(b *testing.B) {
+	inst, err := benchCode(b).New(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer inst.Close()
+	in, err := value.Encode(fixture.In{Do: fixture.Echo, Text: "hello"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	out := functions.SinkFunc(func(context.Context, functions.Item) error { return nil })
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := inst.Serve(b.Context(), functions.Items(functions.Item{Value: in}), out, newHost()); err != nil {
+			b.Fatal(err)
+		}
+		if err := inst.Reset(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
