@@ -98,16 +98,22 @@ func (w *rewriter) plain(r *reader, op byte) {
 	switch op {
 	case opBlock, opIf:
 		r.blockType()
-	case opBr, opBrIf, 0x20, 0x21, 0x22, opGlobalGet, opGlobalSet, 0x25, // variables and table.get
-		opThrow, opCallRef, opReturnCallRf, opBrOnNull, opBrOnNonNull, 0x3f, 0x40, // memory.size and memory.grow
-		opI32Const, opRefNull:
+	case opGlobalGet, opGlobalSet:
+		r.index("global", w.fuelGlobal()) // the guest must not reach its fuel
+	case opBr, opBrIf, 0x20, 0x21, 0x22, 0x25, // local variables and table.get
+		opThrow, opBrOnNull, opBrOnNonNull, 0x3f, 0x40, // memory.size and memory.grow
+		opI32Const:
 		r.number(size32)
+	case opRefNull:
+		r.heapType()
+	case opCallRef, opReturnCallRf:
+		r.typeIndex()
 	case opBrTable:
 		for n := r.count() + 1; n > 0 && r.err == nil; n-- {
 			r.number(size32)
 		}
 	case opCallIndirect, opReturnCallIn:
-		r.number(size32)
+		r.typeIndex()
 		r.number(size32)
 	case opSelectTyped:
 		r.valueTypes()

@@ -13,8 +13,12 @@ func (w *rewriter) originalExports(r *reader) {
 		at := r.i
 		name := r.name()
 		kind := r.byte()
-		r.u32()
-		if kind > KindTag {
+		switch {
+		case kind == KindGlobal:
+			r.index("global", w.fuelGlobal())
+		case kind <= KindTag:
+			r.u32()
+		default:
 			r.fail(at, "unknown kind of export %d", kind)
 		}
 		if strings.HasPrefix(name, reserved) && !w.again {

@@ -9,6 +9,7 @@ const (
 	typeRefNull   byte = 0x63 // followed by a heap type
 	typeRef       byte = 0x64 // followed by a heap type
 	typeFunc      byte = 0x60 // the form of a function type
+	typeGroup     byte = 0x4e // the form of a group of types that refer to one another
 	typeEmpty     byte = 0x40 // the type of a block without values
 )
 

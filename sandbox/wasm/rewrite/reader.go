@@ -9,9 +9,10 @@ import (
 // reader reads a module from front to back and never beyond its limit. Its first error sticks: everything after it
 // reads zeroes, so that a caller may check once, after a loop that ends when err is set.
 type reader struct {
-	b   []byte // the module up to the limit
-	i   int    // the next byte; it is an offset in the module
-	err error
+	b     []byte // the module up to the limit
+	i     int    // the next byte; it is an offset in the module
+	types uint32 // how many types the module has by itself
+	err   error
 }
 
 // fail notes what is wrong at byte at and moves to the limit.
@@ -88,6 +89,16 @@ func (r *reader) u32() uint32 {
 
 // s32 reads a signed number.
 func (r *reader) s32() int32 {
+	at := r.i
+	v := r.s33()
+	if v != int64(int32(v)) {
+		r.fail(at, "a number of more than 32 bits")
+	}
+	return int32(v)
+}
+
+// s33 reads a signed number of 33 bits, in which all 32-bit numbers and the negative ones fit.
+func (r *reader) s33() int64 {
 	var v int64
 	at := r.i
 	for shift := 0; shift < 35; shift += 7 {
@@ -99,17 +110,25 @@ func (r *reader) s32() int32 {
 		if c&0x40 != 0 {
 			v |= -1 << (shift + 7)
 		}
-		if v != int64(int32(v)) {
+		if v < -1<<32 || v >= 1<<32 {
 			break
 		}
-		return int32(v)
+		return v
 	}
-	r.fail(at, "a number of more than 32 bits")
+	r.fail(at, "a number of more than 33 bits")
 	return 0
 }
 
 // number skips a number of at most size bytes.
 func (r *reader) number(size int) {
+	if r.i < len(r.b) && r.b[r.i] < 0x80 {
+		r.i++
+		return
+	}
+	r.longNumber(size)
+}
+
+func (r *reader) longNumber(size int) {
 	at := r.i
 	for range size {
 		if r.byte() < 0x80 {
@@ -153,7 +172,7 @@ func (r *reader) valueType() byte {
 	case TypeI32, TypeI64, TypeF32, TypeF64, typeV128, typeFuncref, typeExternref, typeExnref:
 		return t
 	case typeRefNull, typeRef:
-		r.number(size32) // the heap type
+		r.heapType()
 		return t
 	default:
 		r.fail(at, "unknown value type %#x", t)
@@ -167,12 +186,33 @@ func (r *reader) valueTypes() {
 	}
 }
 
+// index reads a number below n, that of one of n things. The bounds matter: a number beyond them would be wrong in the
+// module as it was, and may be that of something added to it.
+func (r *reader) index(what string, n uint32) uint32 {
+	at := r.i
+	i := r.u32()
+	if i >= n {
+		r.fail(at, "%s %d of %d", what, i, n)
+	}
+	return i
+}
+
+func (r *reader) typeIndex() { r.index("type", r.types) }
+
+// heapType skips what a reference refers to: a number of a type, or a kind, which is negative.
+func (r *reader) heapType() {
+	at := r.i
+	if t := r.s33(); t >= int64(r.types) {
+		r.fail(at, "type %d of %d", t, r.types)
+	}
+}
+
 // blockType skips the type of a block: nothing, a value type or the number of a function type.
 func (r *reader) blockType() {
 	if r.i < len(r.b) && (r.b[r.i] == typeRefNull || r.b[r.i] == typeRef) {
 		r.i++
 	}
-	r.number(size32)
+	r.heapType()
 }
 
 // memArg skips the alignment and the offset of a load or a store.

@@ -100,7 +100,8 @@ type rewriter struct {
 	funcImports   uint32 // and so the number of the yield
 	funcs         uint32 // defined in the module
 	globalImports uint32
-	globalCount   uint32   // defined in the module
+	globalCount   uint32 // defined in the module
+	memoryCount   uint32
 	reads, drops  []uint32 // data segments that the code reads and drops
 
 	exports  []byte // the entries of the export section that are added
@@ -146,14 +147,15 @@ func (w *rewriter) rewrite() (*Module, error) {
 	var body [secEnd][]byte
 	body[secType] = w.types(r)
 	body[secImport] = w.imports(r)
-	w.funcs = w.list(r, secFunction, func(uint32) { r.u32() })
+	w.funcs = w.list(r, secFunction, func(uint32) { r.typeIndex() })
+	w.globalCount = w.length(r, secGlobal)
 	w.originalExports(r)
 	if r.err != nil {
 		return nil, r.err
 	}
 	body[secTable] = w.tables(r)
 	w.memories(r)
-	w.list(r, secTag, func(uint32) { r.byte(); r.u32() })
+	w.list(r, secTag, func(uint32) { r.byte(); r.typeIndex() })
 	body[secGlobal] = w.globals(r)
 	body[secElement] = w.elements(r)
 	body[secCode] = w.code(r)

@@ -56,6 +56,21 @@ func (w *rewriter) split(r *reader) {
 	}
 }
 
+// length returns the length of a section that is a list.
+func (w *rewriter) length(r *reader, id byte) uint32 {
+	sec := w.sections[id]
+	if !sec.here {
+		return 0
+	}
+	outer := r.at(sec)
+	n := r.count()
+	if r.err == nil {
+		r.i = sec.end
+	}
+	r.leave(outer, sectionNames[id])
+	return n
+}
+
 // list reads a section that is a list: entry is called for each. It returns the length.
 func (w *rewriter) list(r *reader, id byte, entry func(i uint32)) uint32 {
 	sec := w.sections[id]
@@ -83,25 +98,40 @@ func (w *rewriter) grown(id byte, n uint32, more []byte) []byte {
 	return append(append(out, w.in[r.i:sec.end]...), more...)
 }
 
-// types finds the type () -> () and returns the body of a type section that has it.
+// types counts the types and returns the body of a type section that has () -> (), of which the yield is.
 func (w *rewriter) types(r *reader) []byte {
-	found := false
-	n := w.list(r, secType, func(i uint32) {
-		at := r.i
-		if form := r.byte(); form != typeFunc {
-			r.fail(at, "a type of form %#x: garbage-collected types don't run here", form)
-		}
-		r.valueTypes()
-		r.valueTypes()
-		if !found && r.i-at == 3 { // the form and two empty lists
-			w.yieldType, found = i, true
+	r.types = ^uint32(0) // types may refer to later ones; the engine checks that
+	found, count := false, uint32(0)
+	w.list(r, secType, func(uint32) {
+		if at := r.i; r.i < len(r.b) && r.b[r.i] == typeGroup {
+			r.i++
+			for n := r.count(); n > 0 && r.err == nil; n-- {
+				funcType(r)
+				count++
+			}
+		} else {
+			funcType(r)
+			if !found && r.i-at == 3 { // the form and two empty lists
+				w.yieldType, found = count, true
+			}
+			count++
 		}
 	})
+	r.types = count
 	if found {
 		return w.grown(secType, 0, nil)
 	}
-	w.yieldType = n
+	w.yieldType = count
 	return w.grown(secType, 1, []byte{typeFunc, 0, 0})
+}
+
+func funcType(r *reader) {
+	at := r.i
+	if form := r.byte(); form != typeFunc {
+		r.fail(at, "a type of form %#x: garbage-collected types don't run here", form)
+	}
+	r.valueTypes()
+	r.valueTypes()
 }
 
 // imports reads the imports and returns the body of an import section that has the yield behind them.
@@ -115,7 +145,7 @@ func (w *rewriter) imports(r *reader) []byte {
 		}
 		switch im.Kind {
 		case KindFunc:
-			r.u32()
+			r.typeIndex()
 			w.funcImports++
 		case KindTable:
 			r.valueType()
@@ -124,6 +154,7 @@ func (w *rewriter) imports(r *reader) []byte {
 		case KindMemory:
 			r.limits("memory", maxPages)
 			w.because("it imports its memory %s.%s", im.Module, im.Name)
+			w.memoryCount++
 		case KindGlobal:
 			r.valueType()
 			if r.byte() != 0 {
@@ -132,7 +163,7 @@ func (w *rewriter) imports(r *reader) []byte {
 			w.globalImports++
 		case KindTag:
 			r.byte()
-			r.u32()
+			r.typeIndex()
 		default:
 			r.fail(r.i-1, "unknown kind of import %d", im.Kind)
 		}
@@ -174,6 +205,7 @@ func (w *rewriter) memories(r *reader) {
 			w.mod.MemMinPages, w.mod.MemMaxPages = low, high
 		}
 	})
+	w.memoryCount += n
 	switch {
 	case n == 0:
 		w.because("it has no memory of its own")
@@ -188,7 +220,7 @@ func (w *rewriter) globals(r *reader) []byte {
 	if sec := w.sections[secGlobal]; sec.here {
 		out = make([]byte, 0, sec.end-sec.start+2*size32)
 	}
-	w.globalCount = w.list(r, secGlobal, func(i uint32) {
+	w.list(r, secGlobal, func(i uint32) {
 		start := r.i
 		t := r.valueType()
 		mutable := r.byte()

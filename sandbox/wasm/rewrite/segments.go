@@ -45,6 +45,9 @@ func (w *rewriter) expr(r *reader, in []byte) (out []byte, v int32, known bool) 
 			out = append(out, r.b[from:r.i]...)
 			out = w.copyFunc(r, out)
 			from, known = r.i, false
+		case opGlobalGet:
+			known = false
+			r.index("global", w.fuelGlobal())
 		default:
 			known = false
 			constant(r, op, at)
@@ -63,8 +66,8 @@ func constant(r *reader, op byte, at int) {
 		r.skip(4)
 	case opF64Const:
 		r.skip(8)
-	case opGlobalGet, opRefNull:
-		r.number(size32)
+	case opRefNull:
+		r.heapType()
 	case opVector:
 		if r.byte() != opVectorConst {
 			r.fail(at, "a vector instruction in a constant expression")
@@ -144,8 +147,11 @@ func (w *rewriter) data(r *reader) []byte {
 		w.checkDataCount(r, 0)
 		return nil
 	}
-	var out []byte
+	segments := w.length(r, secData)
+	out := make([]byte, 0, int(segments)*len(emptyData))
+	w.mod.Data = make([]Segment, 0, segments)
 	var passive []uint32
+	var offsetExpr []byte // not kept
 	n := w.list(r, secData, func(i uint32) {
 		start := r.i
 		flags := r.u32()
@@ -159,9 +165,11 @@ func (w *rewriter) data(r *reader) []byte {
 			r.fail(start, "unknown flags %#x of a data segment", flags)
 		}
 		if flags == dataExplicit {
-			r.u32()
+			r.index("memory", w.memoryCount)
 		}
-		_, offset, known := w.expr(r, nil)
+		var offset int32
+		var known bool
+		offsetExpr, offset, known = w.expr(r, offsetExpr[:0])
 		if !known {
 			w.because("data segment %d is placed at an offset that only the start can tell", i)
 		}
