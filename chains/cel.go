@@ -18,7 +18,7 @@ const (
 	maxExprBytes = 4 << 10
 	// maxExprCost bounds one evaluation, in CEL's units of about 30 ns: some tens of milliseconds at the very most. A
 	// route over eight fields costs about 70.
-	maxExprCost = 1_000_000
+	maxExprCost = 100_000
 	// interruptEvery is how many steps of a comprehension may pass before the end of the run is seen: some microseconds.
 	interruptEvery = 100
 	// itVar is the routed value.
@@ -42,6 +42,7 @@ func newCELEnv(it, in *functions.Schema) (*celEnv, error) {
 		cel.CustomTypeProvider(t),
 		cel.CustomTypeAdapter(base),
 		cel.DefaultUTCTimeZone(true),
+		cel.CrossTypeNumericComparisons(true), // it.confidence > 0
 		cel.Variable(itVar, t.declare(it, itVar)),
 		cel.Variable(inputVar, t.declare(in, "in")),
 	)

@@ -99,7 +99,9 @@ func (t *celTypes) declare(s *functions.Schema, at string) *types.Type {
 
 // object declares an object and returns its name.
 func (t *celTypes) object(s *functions.Schema, at string) string {
-	form, err := json.Marshal(s)
+	bare := *s
+	bare.Nullable = false // of an object that may be null the type is the same
+	form, err := json.Marshal(bare)
 	if err != nil {
 		panic("chains: " + err.Error()) // plain data only
 	}
