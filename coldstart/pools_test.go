@@ -42,7 +42,7 @@ func TestPools_IdleAtFiveMinutesExactly(t *testing.T) {
 		n.call(t, ref)
 		time.Sleep(5*time.Minute - 1)
 		n.want(t, ref, Hot, 1)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		n.want(t, ref, Parked, 0)
 		loads := driver.counts().loads
 		if got := n.call(t, ref); got.Wake != 50*ms {
@@ -68,7 +68,7 @@ func TestPools_IdlePluginGoesCold(t *testing.T) {
 		if driver.counts().starts != 1 {
 			t.Errorf("got %d starts, want the one process to serve both calls", driver.counts().starts)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		n.want(t, ref, Cold, 0)
 		if driver.counts().codes != 0 {
 			t.Error("the code of a plugin was kept")

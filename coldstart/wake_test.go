@@ -87,7 +87,7 @@ func TestWake_KeepsHot(t *testing.T) {
 			time.Sleep(5*time.Minute - 1)
 			n.want(t, ref, Hot, 1)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		n.want(t, ref, Parked, 0)
 		if got := driver.counts().starts; got != 1 {
 			t.Errorf("got %d starts, want 1", got)

@@ -8,6 +8,9 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
 
 	"github.com/catenary-run/catenary/functions"
 )
@@ -167,5 +170,31 @@ func TestRedis_EndedUploadLeavesNothing(t *testing.T) {
 	}
 	if keys, err := server.client.Keys(t.Context(), "*").Result(); err != nil || len(keys) != 0 {
 		t.Errorf("got keys %v, %v; want nothing left", keys, err)
+	}
+}
+
+// TestRedis_UploadThatPaused: Redis has forgotten the first pieces, so the rest is not a blob.
+func TestRedis_UploadThatPaused(t *testing.T) {
+	server := miniredis.RunT(t)
+	s := open(t, "redis://"+server.Addr(), t.TempDir())
+	data := bytes.Repeat([]byte("x"), 3<<20)
+	blob := functions.DigestOf(data)
+	paused := readerFunc(func([]byte) (int, error) {
+		server.FastForward(11 * time.Minute)
+		return 0, io.EOF
+	})
+	r := io.MultiReader(bytes.NewReader(data[:2<<20]), paused, bytes.NewReader(data[2<<20:]))
+	if _, err := s.Put(t.Context(), blob, r); !errors.Is(err, functions.ErrUnavailable) {
+		t.Errorf("got %v, want ErrUnavailable", err)
+	}
+	if keys := server.Keys(); len(keys) != 0 {
+		t.Errorf("got keys %v, want nothing left", keys)
+	}
+	if _, err := s.Put(t.Context(), blob, bytes.NewReader(data)); err != nil {
+		t.Error(err)
+	}
+	server.FastForward(time.Hour) // a blob that is there stays
+	if _, err := s.Path(t.Context(), blob); err != nil {
+		t.Error(err)
 	}
 }
