@@ -21,7 +21,7 @@ import (
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 )
 
-// newDriver returns a driver on a folder of the test.
+// newDriver returns a driver on a folder of the test that prepares in this process.
 func newDriver(t testing.TB) *Driver {
 	t.Helper()
 	d, err := New(Config{Dir: t.TempDir()})
@@ -93,7 +93,7 @@ func fliteManifest(t *testing.T, artifact string) *functions.Manifest {
 func TestCommand_FliteSpeaksAsUnderStockWASI(t *testing.T) {
 	const text = "The answer is -5, isn't it?"
 	artifact := testkit.FliteWASM(t)
-	code, img := load(t, newDriver(t), fliteManifest(t, artifact), artifact)
+	code, img := load(t, goDriver(t, nil), fliteManifest(t, artifact), artifact)
 	if !img.Captured {
 		t.Errorf("not captured: %s", img.Why)
 	}
@@ -308,8 +308,9 @@ func FuzzParseArg(f *testing.F) {
 // toolManifest returns a manifest of the command tool, which it builds, with arguments behind the program's name.
 func toolManifest(t *testing.T, args ...string) (string, *functions.Manifest) {
 	t.Helper()
-	out := filepath.Join(t.TempDir(), "tool.wasm")
-	testkit.GoBuild(t, "sandbox/wasm/testdata/tool", out, []string{"GOOS=wasip1", "GOARCH=wasm"}, "-ldflags=-s -w")
+	out := build(t, "tool.wasm", func(out string) {
+		testkit.GoBuild(t, "sandbox/wasm/testdata/tool", out, []string{"GOOS=wasip1", "GOARCH=wasm"}, "-ldflags=-s -w")
+	})
 	b, err := os.ReadFile(out)
 	if err != nil {
 		t.Fatal(err)
@@ -329,8 +330,9 @@ type toolInput struct {
 }
 
 func TestCommand_Tool(t *testing.T) {
-	d := newDriver(t)
+	d := goDriver(t, nil)
 	artifact, base := toolManifest(t, "{do}", "{text}")
+	asItIs, _ := load(t, d, base, artifact)
 	for _, test := range []struct {
 		do, text string
 		edit     func(*functions.Manifest)
@@ -355,11 +357,12 @@ func TestCommand_Tool(t *testing.T) {
 		{do: "args", text: "\xff", err: functions.ErrInvalid},
 	} {
 		t.Run(test.do, func(t *testing.T) {
-			m := *base
+			code := asItIs
 			if test.edit != nil {
+				m := *base
 				test.edit(&m)
+				code, _ = load(t, d, &m, artifact)
 			}
-			code, _ := load(t, d, &m, artifact)
 			in := map[string]any{"do": test.do, "text": test.text, "raw": []byte{}}
 			if test.text == "\xff" {
 				in = map[string]any{"do": "args"} // a field is missing
@@ -386,7 +389,7 @@ func TestCommand_Tool(t *testing.T) {
 }
 
 func TestCommand_Outputs(t *testing.T) {
-	d := newDriver(t)
+	d := goDriver(t, nil)
 	for _, test := range []struct {
 		name   string
 		args   []string

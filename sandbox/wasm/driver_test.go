@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/catenary-run/catenary/functions"
@@ -19,7 +21,11 @@ const childEnv = "CATENARY_TEST_PREPARE"
 func TestMain(m *testing.M) {
 	switch os.Getenv(childEnv) {
 	case "":
-		os.Exit(m.Run())
+		status := m.Run()
+		if built.dir != "" {
+			os.RemoveAll(built.dir)
+		}
+		os.Exit(status)
 	case "crash":
 		os.Stderr.WriteString("no memory left\n")
 		os.Exit(2)
@@ -30,6 +36,61 @@ func TestMain(m *testing.M) {
 		os.Stderr.WriteString(err.Error() + "\n")
 		os.Exit(1)
 	}
+}
+
+// built is what the tests share, in a folder that TestMain removes.
+var built struct {
+	mu    sync.Mutex // guards the fields below
+	dir   string
+	files map[string]string // by the name of what was built
+}
+
+// build returns the file that run made under that name, once for all tests.
+func build(t testing.TB, name string, run func(out string)) string {
+	t.Helper()
+	built.mu.Lock()
+	defer built.mu.Unlock()
+	if file, ok := built.files[name]; ok {
+		return file
+	}
+	if built.dir == "" {
+		dir, err := os.MkdirTemp("", "catenary-wasm-test-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		built.dir, built.files = dir, map[string]string{}
+	}
+	file := filepath.Join(built.dir, name)
+	run(file)
+	built.files[name] = file
+	return file
+}
+
+// goDriver returns a driver for guests that take long to compile: this test binary once more prepares them, built
+// without the race detector, under which the compiler takes ten times as long. Log may be nil.
+func goDriver(t testing.TB, log *slog.Logger) *Driver {
+	t.Helper()
+	return goDriverIn(t, t.TempDir(), log)
+}
+
+func goDriverIn(t testing.TB, dir string, log *slog.Logger) *Driver {
+	t.Helper()
+	preparer := build(t, "preparer", func(out string) {
+		cmd := exec.Command("go", "test", "-c", "-o", out, ".")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if msg, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("build the preparer: %v: %s", err, msg)
+		}
+	})
+	d, err := New(Config{Dir: dir, Log: log, Prepare: func(ctx context.Context) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, preparer)
+		cmd.Env = append(os.Environ(), childEnv+"=well")
+		return cmd
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
 }
 
 func childDriver(t *testing.T, how string) *Driver {

@@ -227,9 +227,9 @@ func fdRead(c *call, mem guestMemory, s []uint64) {
 		finish(mem, s, result, 0, nil) // its end
 		return
 	}
-	f, errno := c.openFile(fd)
-	if errno != abi.Success || !f.read {
-		s[0] = max(errno, abi.BadF)
+	f, errno := c.readable(fd)
+	if errno != abi.Success {
+		s[0] = errno
 		return
 	}
 	moved, err := vectors(mem, uint32(s[1]), uint32(s[2]), func(p []byte) (int, error) {
@@ -242,9 +242,9 @@ func fdRead(c *call, mem guestMemory, s []uint64) {
 
 func fdPread(c *call, mem guestMemory, s []uint64) {
 	at, result := int64(s[3]), uint32(s[4])
-	f, errno := c.openFile(int32(s[0]))
-	if errno != abi.Success || !f.read {
-		s[0] = max(errno, abi.BadF)
+	f, errno := c.readable(int32(s[0]))
+	if errno != abi.Success {
+		s[0] = errno
 		return
 	}
 	moved, err := vectors(mem, uint32(s[1]), uint32(s[2]), func(p []byte) (int, error) {
@@ -262,9 +262,9 @@ func fdWrite(c *call, mem guestMemory, s []uint64) {
 	case fd == fdStdout || fd == fdStderr:
 		write = func(p []byte) (int, error) { return c.print(fd, p), nil }
 	default:
-		f, errno := c.openFile(fd)
-		if errno != abi.Success || !f.write {
-			s[0] = max(errno, abi.BadF)
+		f, errno := c.writable(fd)
+		if errno != abi.Success {
+			s[0] = errno
 			return
 		}
 		write = func(p []byte) (int, error) {
@@ -282,9 +282,9 @@ func fdWrite(c *call, mem guestMemory, s []uint64) {
 
 func fdPwrite(c *call, mem guestMemory, s []uint64) {
 	at, result := int64(s[3]), uint32(s[4])
-	f, errno := c.openFile(int32(s[0]))
-	if errno != abi.Success || !f.write {
-		s[0] = max(errno, abi.BadF)
+	f, errno := c.writable(int32(s[0]))
+	if errno != abi.Success {
+		s[0] = errno
 		return
 	}
 	moved, err := vectors(mem, uint32(s[1]), uint32(s[2]), func(p []byte) (int, error) {
@@ -319,6 +319,24 @@ func (c *call) openFile(fd int32) (*file, uint64) {
 		return nil, errnoIsDir
 	}
 	return f, abi.Success
+}
+
+// readable returns an open file that may be read.
+func (c *call) readable(fd int32) (*file, uint64) {
+	f, errno := c.openFile(fd)
+	if errno == abi.Success && !f.read {
+		errno = abi.BadF
+	}
+	return f, errno
+}
+
+// writable returns an open file that may be written.
+func (c *call) writable(fd int32) (*file, uint64) {
+	f, errno := c.openFile(fd)
+	if errno == abi.Success && !f.write {
+		errno = abi.BadF
+	}
+	return f, errno
 }
 
 // openFolder returns the folder of an open descriptor, and an errno if it is none.

@@ -47,9 +47,9 @@ func fdFilestatGet(c *call, mem guestMemory, s []uint64) {
 }
 
 func fdFilestatSetSize(c *call, _ guestMemory, s []uint64) {
-	f, errno := c.openFile(int32(s[0]))
-	if errno != abi.Success || !f.write {
-		s[0] = max(errno, abi.BadF)
+	f, errno := c.writable(int32(s[0]))
+	if errno != abi.Success {
+		s[0] = errno
 		return
 	}
 	s[0] = errnoOf(f.node.Resize(int64(s[1])))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 
 	"github.com/catenary-run/catenary/functions"
@@ -143,6 +144,9 @@ func (c *call) outcome(err error, refused bool) error {
 		return c.stop
 	case c.exited:
 		return nil
+	}
+	if _, ours := errors.AsType[runtime.Error](err); ours {
+		return fmt.Errorf("function %s: a host function crashed: %w", c.manifest.Name, err) // with its stack
 	}
 	text, _, _ := strings.Cut(err.Error(), "\n") // what follows is a stack
 	text = strings.TrimPrefix(text, "wasm error: ")

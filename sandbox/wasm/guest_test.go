@@ -115,9 +115,10 @@ func TestGuest_Outcomes(t *testing.T) {
 func memLimit(m *functions.Manifest) { m.Limits.MemBytes = 1 << 20 }
 
 func TestGuest_DescriptorsAreNeverUsedTwice(t *testing.T) {
-	// It opens and closes a thousand times and fails unless each number is above the last.
+	// It opens and closes a thousand times and traps unless each number is above the last, which it keeps in its
+	// memory: the image knows those of the warm-up.
 	mod := reactor(
-		i32(0), set(2), // last
+		i32(0), []byte{0x28, 2, 0}, set(2), // last = memory[0]
 		i32(1000), set(3),
 		[]byte{0x03, 0x40}, // loop
 		i32(dataAt), i32(11), callFn(fnOpen), set(4),
@@ -126,10 +127,15 @@ func TestGuest_DescriptorsAreNeverUsedTwice(t *testing.T) {
 		get(4), set(2),
 		get(3), i32(1), []byte{0x6b, 0x22}, []byte{3}, []byte{0x0d, 0}, // br_if while --n
 		[]byte{0x0b},
+		i32(0), get(2), []byte{0x36, 2, 0},
 		echo())
 	mod.data = "newblob:x/y"
 	artifact, m := mod.write(t)
-	code, _ := load(t, newDriver(t), m, artifact)
+	m.Sample = []byte{0xf6}
+	code, img := load(t, newDriver(t), m, artifact)
+	if img.Why != "" {
+		t.Errorf("the warm-up did not go well: %s", img.Why)
+	}
 	if _, err := serve(t, code, "value"); err != nil {
 		t.Error(err)
 	}

@@ -37,10 +37,7 @@ func count(t testing.TB, code sandbox.Code, in contract.In) contract.Out {
 
 func TestImage_EveryCallIsTheFirst(t *testing.T) {
 	var log bytes.Buffer
-	d, err := New(Config{Dir: t.TempDir(), Log: slog.New(slog.NewTextHandler(&log, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := goDriver(t, slog.New(slog.NewTextHandler(&log, nil)))
 	artifact, m := counter(t)
 	code, img := load(t, d, m, artifact)
 	if !img.Captured {
@@ -76,10 +73,7 @@ func TestImage_EveryCallIsTheFirst(t *testing.T) {
 
 func TestImage_Off(t *testing.T) {
 	var log bytes.Buffer
-	d, err := New(Config{Dir: t.TempDir(), Log: slog.New(slog.NewTextHandler(&log, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := goDriver(t, slog.New(slog.NewTextHandler(&log, nil)))
 	artifact, m := counter(t)
 	m.Image = "off"
 	code, img := load(t, d, m, artifact)
@@ -98,7 +92,7 @@ func TestImage_Off(t *testing.T) {
 
 func TestClock_SleepWaitsAndEnds(t *testing.T) {
 	artifact, m := counter(t)
-	code, _ := load(t, newDriver(t), m, artifact)
+	code, _ := load(t, goDriver(t, nil), m, artifact)
 	if out := count(t, code, contract.In{Sleep: 20 * time.Millisecond}); out.Slept < 20*time.Millisecond {
 		t.Errorf("slept %s of 20ms", out.Slept)
 	}

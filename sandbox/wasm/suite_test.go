@@ -16,8 +16,9 @@ import (
 // buildGuest builds a guest of testdata and returns its file and a manifest without a name.
 func buildGuest(t testing.TB, dir string) (string, functions.Manifest) {
 	t.Helper()
-	out := filepath.Join(t.TempDir(), dir+".wasm")
-	testkit.GoBuildWASM(t, filepath.Join("sandbox/wasm/testdata", dir), out)
+	out := build(t, dir+".wasm", func(out string) {
+		testkit.GoBuildWASM(t, filepath.Join("sandbox/wasm/testdata", dir), out)
+	})
 	b, err := os.ReadFile(out)
 	if err != nil {
 		t.Fatal(err)
@@ -38,11 +39,7 @@ func contractOf[I, O any](t testing.TB, m *functions.Manifest, f sdk.Func[I, O])
 func TestDriver_Conforms(t *testing.T) {
 	sandboxtest.Run(t, sandboxtest.Config{
 		Driver: func(t *testing.T, dir string) sandbox.Driver {
-			d, err := New(Config{Dir: dir})
-			if err != nil {
-				t.Fatal(err)
-			}
-			return d
+			return goDriverIn(t, dir, nil)
 		},
 		Build: func(t *testing.T) (string, functions.Manifest) {
 			artifact, m := buildGuest(t, "fixture")
