@@ -18,6 +18,7 @@ import (
 	"github.com/catenary-run/catenary/functions/value"
 	"github.com/catenary-run/catenary/functions/wav"
 	"github.com/catenary-run/catenary/gateway"
+	"github.com/catenary-run/catenary/gateway/remote"
 	"github.com/catenary-run/catenary/internal/store"
 	"github.com/catenary-run/catenary/sdk"
 	"github.com/catenary-run/catenary/sdk/client"
@@ -99,8 +100,26 @@ func tone(samples int) []byte {
 	return append(wav.Header(16000, 1, int64(2*samples)), make([]byte, 2*samples)...)
 }
 
+// listen serves s and returns its URL.
+func listen(t *testing.T, s *gateway.Server) string {
+	t.Helper()
+	srv := httptest.NewUnstartedServer(s.Handler())
+	srv.Config.Protocols = new(http.Protocols)
+	srv.Config.Protocols.SetHTTP1(true)
+	srv.Config.Protocols.SetUnencryptedHTTP2(true)
+	srv.Start()
+	t.Cleanup(srv.Close)
+	return srv.URL
+}
+
 // start serves the chains and returns a client of the server.
 func start(t *testing.T) (*client.Client, *node, client.Bundle) {
+	t.Helper()
+	return startOn(t, func(n gateway.Node) gateway.Node { return n })
+}
+
+// startOn is start with another node between the gateway and the functions.
+func startOn(t *testing.T, through func(gateway.Node) gateway.Node) (*client.Client, *node, client.Bundle) {
 	t.Helper()
 	n := &node{ended: make(chan error, 1)}
 	type send = func(any, ...functions.Attachment) error
@@ -144,18 +163,12 @@ func start(t *testing.T) (*client.Client, *node, client.Bundle) {
 	}
 	t.Cleanup(func() { _ = st.Close() })
 	s, err := gateway.New(gateway.DefaultConfig(), gateway.Deps{
-		Catalogue: st, Blobs: st, Node: n, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
+		Catalogue: st, Blobs: st, Node: through(n), Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := httptest.NewUnstartedServer(s.Handler())
-	srv.Config.Protocols = new(http.Protocols)
-	srv.Config.Protocols.SetHTTP1(true)
-	srv.Config.Protocols.SetUnencryptedHTTP2(true)
-	srv.Start()
-	t.Cleanup(srv.Close)
-	c, err := client.New(srv.URL + "/")
+	c, err := client.New(listen(t, s) + "/")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,6 +207,43 @@ func TestRun(t *testing.T) {
 	got, err := client.Run(t.Context(), c, shoutChain, Question{"hi"})
 	if err != nil || got != "HI" {
 		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestRun_ThroughARemoteNode(t *testing.T) {
+	c, n, _ := startOn(t, func(n gateway.Node) gateway.Node {
+		cfg := gateway.DefaultConfig()
+		cfg.NodeOnly = true
+		s, err := gateway.New(cfg, gateway.Deps{Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), Services: []gateway.Service{remote.Handler(n)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		there, err := remote.New(listen(t, s), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return there
+	})
+	audio, err := client.Run(t.Context(), c, singChain, Question{"four"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := client.Run(t.Context(), c, measureChain, audio); err != nil || got.Bytes != 52 {
+		t.Errorf("got %v, %v", got, err)
+	}
+	_, err = client.Run(t.Context(), c, shoutChain, Question{"refuse"})
+	if step, ok := errors.AsType[*sdk.StepError](err); !ok || step.Step != "shout" || !errors.Is(err, functions.ErrFunction) {
+		t.Errorf("got %v", err)
+	}
+	stream, err := client.Run(t.Context(), c, foreverChain, Question{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range stream {
+		break
+	}
+	if err := <-n.ended; err == nil {
+		t.Error("the function went on")
 	}
 }
 
