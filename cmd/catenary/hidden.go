@@ -2,12 +2,14 @@ package main
 
 import (
 	"github.com/catenary-run/catenary/gpu/worker"
-	"github.com/catenary-run/catenary/sandbox/plugin"
 	"github.com/catenary-run/catenary/sandbox/wasm"
 )
 
 // The commands below are started by the server only. Each is a process of its own, since what it runs may take its
 // process along.
+
+// confineName is the subcommand that becomes a plugin; see plugin.Confine.
+const confineName = "confine"
 
 type workerCmd struct {
 	Socket   string `required:""`
@@ -18,13 +20,6 @@ type workerCmd struct {
 func (c *workerCmd) Run(e *env) error {
 	return worker.Main(e.ctx, worker.Config{Socket: c.Socket, LlamaLib: c.LlamaLib, Lifeline: e.stdin, Stdout: e.stdout})
 }
-
-type confineCmd struct {
-	Args []string `arg:"" passthrough:"all"`
-}
-
-// Run becomes a plugin; it returns only if it can't.
-func (c *confineCmd) Run(*env) error { return plugin.Confine(c.Args) }
 
 type prepareWasmCmd struct{}
 

@@ -15,6 +15,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/catenary-run/catenary/sandbox/plugin"
 )
 
 // Exit codes.
@@ -55,7 +57,6 @@ type cli struct {
 	Version versionCmd `cmd:"" help:"Print the version."`
 
 	Worker      workerCmd      `cmd:"" hidden:""`
-	Confine     confineCmd     `cmd:"" hidden:""`
 	PrepareWasm prepareWasmCmd `cmd:"" hidden:""`
 }
 
@@ -73,6 +74,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 			panic(r)
 		}
 	}()
+	if len(args) > 0 && args[0] == confineName {
+		// It has flags of its own, and what follows them belongs to the plugin.
+		fmt.Fprintf(stderr, "catenary: %v\n", plugin.Confine(args[1:]))
+		return exitFailed
+	}
 	var flags cli
 	parser, err := kong.New(&flags,
 		kong.Name("catenary"),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -49,7 +50,9 @@ func (n *node) Prepare(ctx context.Context, fns, models []functions.Ref) ([]gate
 	}
 	var prepared []gateway.Prepared
 	for _, p := range done {
-		prepared = append(prepared, gateway.Prepared{Ref: p.Ref, Captured: p.Captured, Why: p.Why})
+		if slices.Contains(fns, p.Ref) { // models have no image to tell of
+			prepared = append(prepared, gateway.Prepared{Ref: p.Ref, Captured: p.Captured, Why: p.Why})
+		}
 	}
 	return prepared, nil
 }

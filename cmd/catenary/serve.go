@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -72,11 +71,6 @@ func (c *serveCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	scratch, err := newScratch()
-	if err != nil {
-		return err
-	}
-	defer scratch.remove()
 	st, err := store.Open(c.Store, filepath.Join(data, "store"))
 	if err != nil {
 		return err
@@ -102,7 +96,7 @@ func (c *serveCmd) Run(e *env) error {
 			return err
 		}
 	} else {
-		n, err := c.newNode(e.log, data, scratch.dir, st, metrics)
+		n, err := c.newNode(e.log, data, st, metrics)
 		if err != nil {
 			return err
 		}
@@ -122,7 +116,9 @@ func (c *serveCmd) Run(e *env) error {
 	defer stopServing()
 	group.Go(func() error {
 		defer stopBackground()
-		return server.Serve(serving, announce{listener, func() { fmt.Fprintf(e.stderr, "listening on http://%s\n", listener.Addr()) }})
+		// The port is open: who connects from now on is served.
+		fmt.Fprintf(e.stderr, "listening on http://%s\n", listener.Addr())
+		return server.Serve(serving, listener)
 	})
 	group.Go(func() error {
 		<-background.Done() // the node failed, or the doors are closed
@@ -135,14 +131,8 @@ func (c *serveCmd) Run(e *env) error {
 	return nil
 }
 
-// announce is a listener that says once that somebody accepts.
-type announce struct {
-	net.Listener
-	ready func()
-}
-
 // newNode wires drivers, pools and the model runtime.
-func (c *serveCmd) newNode(log *slog.Logger, data, scratch string, st *store.Store, metrics prometheus.Registerer) (*node, error) {
+func (c *serveCmd) newNode(log *slog.Logger, data string, st *store.Store, metrics prometheus.Registerer) (*node, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -155,7 +145,7 @@ func (c *serveCmd) newNode(log *slog.Logger, data, scratch string, st *store.Sto
 	if err != nil {
 		return nil, err
 	}
-	pluginDriver, err := plugin.New(plugin.Config{Dir: filepath.Join(scratch, "plugins"), Confine: []string{self, "confine"}, Log: log})
+	pluginDriver, err := plugin.New(plugin.Config{Dir: filepath.Join(data, "plugins"), Confine: []string{self, confineName}, Log: log})
 	if err != nil {
 		return nil, err
 	}
