@@ -16,16 +16,21 @@ type content struct {
 	size int64
 }
 
+const memfdName = "catenary-image" // as /proc/PID/maps shows it
+
 // seals make a memfd's bytes and its length final.
 const seals = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE | unix.F_SEAL_SEAL
 
 // fill reads size bytes into a new memfd. Runs of zeroes become holes, which take no memory until they are touched.
 func fill(r io.Reader, size int64) (*content, error) {
-	fd, err := unix.MemfdCreate("catenary-image", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	fd, err := unix.MemfdCreate(memfdName, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL)
+	if errors.Is(err, unix.EINVAL) { // before Linux 6.3
+		fd, err = unix.MemfdCreate(memfdName, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	}
 	if err != nil {
 		return nil, os.NewSyscallError("memfd_create", err)
 	}
-	c := &content{os.NewFile(uintptr(fd), "catenary-image"), size}
+	c := &content{os.NewFile(uintptr(fd), memfdName), size}
 	if err := c.copyFrom(r); err != nil {
 		return nil, errors.Join(err, c.close())
 	}

@@ -2,6 +2,7 @@ package image_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"math/rand/v2"
 	"os"
@@ -308,6 +309,69 @@ func TestImage_CloseWhileMemoriesLive(t *testing.T) {
 	}
 }
 
+// state returns Go's random state at the beginning of a block: the values, the key, and the three counters.
+func state(t *testing.T, key [32]byte, block uint32) []byte {
+	t.Helper()
+	g := rand.NewChaCha8(key)
+	at := binary.BigEndian.AppendUint64([]byte("chacha8:"), uint64(block)*8)
+	if err := g.UnmarshalBinary(append(at, key[:]...)); err != nil {
+		t.Fatal(err)
+	}
+	values := uint32(32)
+	if block == 12 {
+		values = 28
+	}
+	var b []byte
+	for range values {
+		b = binary.LittleEndian.AppendUint64(b, g.Uint64())
+	}
+	b = append(append(b, make([]byte, 256-len(b))...), key[:]...)
+	for _, n := range []uint32{3, values, block, 0} {
+		b = binary.LittleEndian.AppendUint32(b, n)
+	}
+	return b
+}
+
+func TestFindSeeds(t *testing.T) {
+	mem := pattern(2)
+	key := [32]byte{1, 2, 3}
+	places := []uint32{0, 4096, 4096 + 304, wasmPage - 8, 2*wasmPage - 304}
+	for i, at := range places {
+		copy(mem[at:], state(t, key, []uint32{0, 4, 8, 12, 0}[i]))
+	}
+	if diff := cmp.Diff(places, image.FindSeeds(mem)); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	mem[0]++              // a value
+	mem[4096+256]++       // the key
+	mem[4096+304+296] = 5 // the number of the block
+	mem[wasmPage-8+292]++ // how many values there are
+	mem[2*wasmPage-304+292] = 28
+	if got := image.FindSeeds(mem); got != nil {
+		t.Errorf("changed states: found at %v", got)
+	}
+	for n := range 304 {
+		if got := image.FindSeeds(mem[:n]); got != nil {
+			t.Errorf("%d bytes: found at %v", n, got)
+		}
+	}
+}
+
+func TestReseed(t *testing.T) {
+	key := [32]byte{7}
+	mem := append(make([]byte, 8), state(t, key, 4)...)
+	random := bytes.Repeat([]byte{9}, 32)
+	if err := image.Reseed(mem, []uint32{8}, bytes.NewReader(random)); err != nil {
+		t.Fatal(err)
+	}
+	if got := mem[8+256 : 8+288]; !bytes.Equal(got, random) {
+		t.Errorf("key: got %v", got)
+	}
+	if used, have := mem[8+288], mem[8+292]; used != have || have != 32 {
+		t.Errorf("got %d values used of %d: old ones are left", used, have)
+	}
+}
+
 func TestReseed_Errors(t *testing.T) {
 	mem := make([]byte, 1000)
 	if err := image.Reseed(mem, []uint32{800}, rand.NewChaCha8([32]byte{})); !errors.Is(err, functions.ErrInvalid) {
@@ -320,7 +384,7 @@ func TestReseed_Errors(t *testing.T) {
 
 func FuzzOpen(f *testing.F) {
 	dir := f.TempDir()
-	if err := image.Write(dir, image.Meta{Seeds: []uint32{0}}, bytes.Repeat([]byte{1}, wasmPage)); err != nil {
+	if err := image.Write(dir, image.Meta{Seeds: []uint32{0}}, make([]byte, wasmPage)); err != nil {
 		f.Fatal(err)
 	}
 	whole, err := os.ReadFile(filepath.Join(dir, "image"))
@@ -328,7 +392,7 @@ func FuzzOpen(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(whole)
-	f.Add(whole[:100])
+	f.Add(whole[:40])
 	f.Fuzz(func(t *testing.T, content []byte) {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, "image"), content, 0o600); err != nil {

@@ -33,7 +33,7 @@ type pageScan struct {
 }
 
 // pageRegion is struct page_region of linux/fs.h.
-type pageRegion struct{ start, end, categories uint64 }
+type pageRegion struct{ start, end, _ uint64 }
 
 const (
 	pagemapScan   = 0xc0606610 // PAGEMAP_SCAN
