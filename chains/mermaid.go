@@ -23,7 +23,7 @@ func Mermaid(c spec.Chain) string {
 	})
 	d.line(`  out(["out"])`)
 	d.arrows(c.Steps, nil)
-	d.join(c.Out, "out", nil, 0)
+	d.join(c.Out, "out", nil, map[string]bool{})
 	return d.b.String()
 }
 
@@ -66,28 +66,30 @@ func (d *diagram) box(id string, st spec.Step) {
 // arrows draws what the steps of a block read. In a branch, what comes from around it comes by the diamond.
 func (d *diagram) arrows(steps []spec.Step, in *entry) {
 	for _, st := range steps {
-		d.join(st.From, d.ids[st.Name], in, 0)
+		d.join(st.From, d.ids[st.Name], in, map[string]bool{})
 		for i, cs := range st.Cases {
 			d.arrows(cs.Steps, d.entry(st, i, cs))
 		}
 	}
 }
 
-// join draws arrows from where the value name comes from to the node id.
-func (d *diagram) join(name, to string, in *entry, depth int) {
+// join draws arrows from where the value name comes from to the node to. Seen holds the switches that it has gone
+// through: in a chain that Compile accepts it meets none twice.
+func (d *diagram) join(name, to string, in *entry, seen map[string]bool) {
 	if in != nil && !in.inside[name] {
 		d.line(fmt.Sprintf(`  %s -->|"%s"| %s`, in.id, escape(in.label), to))
 		return
 	}
 	st := d.steps[name]
-	if st.Op != spec.OpSwitch || depth > maxDepth {
+	if st.Op != spec.OpSwitch || seen[name] {
 		if id, ok := d.ids[name]; ok {
 			d.line(fmt.Sprintf("  %s --> %s", id, to))
 		}
 		return
 	}
+	seen[name] = true
 	for i, cs := range st.Cases {
-		d.join(cs.Out, to, d.entry(st, i, cs), depth+1)
+		d.join(cs.Out, to, d.entry(st, i, cs), seen)
 	}
 }
 
