@@ -57,46 +57,44 @@ func (d *Driver) load(ctx context.Context, img *sandbox.Image) (c *code, err err
 	if err != nil {
 		return nil, err
 	}
-	mod, err := d.module(img, done)
+	stub, err := os.ReadFile(filepath.Join(img.Dir, stubFile))
 	if err != nil {
 		return nil, err
 	}
-	p, err := compile(ctx, img.Manifest, mod.Wasm, d.codeDir(done))
+	if functions.DigestOf(stub) != done.Stub {
+		return nil, fmt.Errorf("%w: %s is damaged", functions.ErrInvalid, stubFile)
+	}
+	p, err := loadNative(ctx, img.Manifest, stub, d.codeDir(done), done.Native)
 	if err != nil {
 		return nil, err
 	}
-	p.data, p.start = mod.Data, mod.Start
-	c = &code{driver: d, program: p, prepared: done, bytes: int64(len(mod.Wasm)) + folderBytes(d.codeDir(done))}
+	c = &code{driver: d, program: p, prepared: done, bytes: int64(len(stub)) + folderBytes(d.codeDir(done))}
 	if done.Captured {
-		if c.image, err = openImage(img, done); err != nil {
-			return nil, errors.Join(err, p.close())
-		}
+		c.image, err = openImage(img, done)
+	} else {
+		err = d.bootData(p, img, done)
+	}
+	if err != nil {
+		return nil, errors.Join(err, p.close())
 	}
 	return c, nil
 }
 
-// module returns the rewritten module of a version. An image replaces data and start: without one the artifact is
-// rewritten again to know them.
-func (d *Driver) module(img *sandbox.Image, done *prepared) (*rewrite.Module, error) {
-	if done.Captured {
-		wasm, err := os.ReadFile(filepath.Join(img.Dir, moduleFile))
-		if err != nil {
-			return nil, err
-		}
-		if functions.DigestOf(wasm) != done.Module {
-			return nil, fmt.Errorf("%w: %s is damaged", functions.ErrInvalid, moduleFile)
-		}
-		return &rewrite.Module{Wasm: wasm}, nil
-	}
+// bootData tells a program that starts anew what an image would have held: data segments and the start function.
+func (d *Driver) bootData(p *program, img *sandbox.Image, done *prepared) error {
 	artifact, err := readArtifact(img.Manifest, img.Artifact)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	mod, err := rewrite.Rewrite(artifact, rewrite.Options{FuelSlice: done.FuelSlice})
-	if err == nil && functions.DigestOf(mod.Wasm) != done.Module {
-		err = fmt.Errorf("%w: the module was rewritten in another way", functions.ErrInvalid)
+	if err != nil {
+		return err
 	}
-	return mod, err
+	if functions.DigestOf(mod.Wasm) != done.Module {
+		return fmt.Errorf("%w: the module was rewritten in another way", functions.ErrInvalid)
+	}
+	p.data, p.start = mod.Data, mod.Start
+	return nil
 }
 
 // openImage opens the image of a prepared version, if it is of its module.

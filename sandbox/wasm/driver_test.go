@@ -156,14 +156,20 @@ func TestDriver_FindsWhatItPrepared(t *testing.T) {
 		{"another engine", damageFile(version, preparedFile, func(b []byte) []byte {
 			return []byte(strings.Replace(string(b), "wazero", "wasmtime", 1))
 		}), 1},
-		{"a flipped bit in the module", damageFile(version, moduleFile, flip), 1},
-		{"no module", removeFile(version, moduleFile), 1},
+		{"a flipped bit in the stub", damageFile(version, stubFile, flip), 1},
+		{"no stub", removeFile(version, stubFile), 1},
 		{"a flipped bit in the image", damageFile(version, "image*", flip), 1},
 		{"a short image", damageFile(version, "image*", func(b []byte) []byte { return b[:len(b)/2] }), 1},
 		{"no image", removeFile(version, "image*"), 1},
 		{"no compiled code", func(t *testing.T) {
 			check(t, os.RemoveAll(filepath.Join(dir, "code")))
 			mkdir(t, filepath.Join(dir, "code"))
+		}, 1},
+		// The engine looks for code of this processor, does not find it, and compiles: the stub, which must not count.
+		{"compiled code of another processor", func(t *testing.T) {
+			path := find(t, filepath.Join(dir, "code"), "*/*/*")
+			check(t, os.Rename(path, path+"0"))
+			check(t, os.Link(path+"0", path+"1"))
 		}, 1},
 		{"damaged compiled code", damageFile(filepath.Join(dir, "code"), "*/*/*", flip), 1},
 		{"short compiled code", damageFile(filepath.Join(dir, "code"), "*/*/*", func(b []byte) []byte { return b[:len(b)/2] }), 1},

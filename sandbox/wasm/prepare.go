@@ -20,7 +20,7 @@ import (
 )
 
 // layout is raised when what Prepare leaves changes its meaning: other code in rewrite, another order of the boot.
-const layout = 1
+const layout = 2
 
 // engine names all that makes what one build of this program has prepared useless to another.
 func engine() string {
@@ -38,7 +38,7 @@ func engine() string {
 // Files in the folder of a prepared version.
 const (
 	preparedFile = "prepared.json" // written last: its presence says that the rest is complete
-	moduleFile   = "module.wasm"
+	stubFile     = "stub.wasm"
 )
 
 // prepared is what Prepare notes about a version beside its module and image.
@@ -46,7 +46,9 @@ type prepared struct {
 	Engine    string           `json:"engine"`
 	FuelSlice int32            `json:"fuel_slice"`
 	Version   functions.Digest `json:"version"`
-	Module    functions.Digest `json:"module"`  // of the rewritten module
+	Module    functions.Digest `json:"module"` // of the rewritten module
+	Stub      functions.Digest `json:"stub"`   // of its stub, which is what is loaded
+	Native    string           `json:"native"` // the file of its native code, below the module's folder of compiled code
 	NextFD    int32            `json:"next_fd"` // the first descriptor that the captured guest has not seen
 	Captured  bool             `json:"captured"`
 	Why       string           `json:"why,omitempty"`
@@ -90,7 +92,8 @@ type logLine struct {
 	Line  string     `json:"line"`
 }
 
-// prepare makes the files of a version: the rewritten module, its compiled code and, if it can be captured, its image.
+// prepare makes the files of a version: the stub of the rewritten module, its native code and, if it can be captured, its
+// image.
 func prepare(ctx context.Context, o *order, log func(slog.Level, string)) (*prepared, error) {
 	artifact, err := readArtifact(o.Manifest, o.Artifact)
 	if err != nil {
@@ -109,9 +112,14 @@ func prepare(ctx context.Context, o *order, log func(slog.Level, string)) (*prep
 	}
 	done.Captured = done.Why == ""
 	codeDir := filepath.Join(o.CodeDir, done.Module.Hex())
-	p, err := compile(ctx, o.Manifest, mod.Wasm, codeDir)
+	stub, key, err := compileNative(ctx, o.Manifest, mod.Wasm, codeDir, o.Dir)
 	if err != nil {
 		return nil, err
+	}
+	done.Stub, done.Native = functions.DigestOf(stub), key
+	p, err := loadNative(ctx, o.Manifest, stub, codeDir, key)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(codeDir))
 	}
 	defer p.close()
 	if err := p.checkExports(); err != nil {
@@ -132,7 +140,7 @@ func prepare(ctx context.Context, o *order, log func(slog.Level, string)) (*prep
 			return nil, err
 		}
 	}
-	if err := os.WriteFile(filepath.Join(o.Dir, moduleFile), mod.Wasm, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(o.Dir, stubFile), stub, 0o600); err != nil {
 		return nil, err
 	}
 	return done, done.save(o.Dir)
