@@ -26,6 +26,25 @@ const (
 	maxVocabText = 1 << 26 // bytes of all tokens together
 )
 
+// modelBounds are of numbers that C code divides by, sizes buffers with, or aborts on.
+var modelBounds = []struct {
+	name     string
+	min, max int64
+}{
+	{"context_length", 1, math.MaxInt32},
+	{"embedding_length", 1, 1 << 20},
+	{"feed_forward_length", 0, 1 << 24},
+	{"block_count", 1, 512}, // LLAMA_MAX_LAYERS
+	{"attention.head_count", 1, 1 << 14},
+	{"attention.head_count_kv", 0, 1 << 14},
+	{"attention.key_length", 0, 1 << 16},
+	{"attention.value_length", 0, 1 << 16},
+	{"rope.dimension_count", 0, 1 << 16},
+	{"expert_count", 0, 1 << 12},
+	{"expert_used_count", 0, 1 << 12},
+	{"vocab_size", 0, maxVocab},
+}
+
 // Header is what Inspect learned from a GGUF file.
 type Header struct {
 	Version      uint32
@@ -154,12 +173,14 @@ func (p *headerReader) metadata(h *Header, pairs uint64) int64 {
 		}
 		alignment = n
 	}
-	// C code divides by these and sizes buffers with them.
-	for _, name := range []string{"context_length", "embedding_length", "block_count", "attention.head_count", "attention.head_count_kv"} {
-		key := h.Architecture + "." + name
-		if n, ok := numbers[key]; ok && (n < 0 || n > math.MaxInt32 || n == 0 && name != "attention.head_count_kv") {
-			p.fail("%s is %d", key, n)
+	for _, b := range modelBounds {
+		key := h.Architecture + "." + b.name
+		if n, ok := numbers[key]; ok && (n < b.min || n > b.max) {
+			p.fail("%s is %d; %d to %d are allowed", key, n, b.min, b.max)
 		}
+	}
+	if used, of := numbers[h.Architecture+".expert_used_count"], numbers[h.Architecture+".expert_count"]; used > of {
+		p.fail("it uses %d of %d experts", used, of)
 	}
 	h.Context = int(numbers[h.Architecture+".context_length"])
 	return alignment
