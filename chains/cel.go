@@ -16,8 +16,8 @@ import (
 const (
 	// maxExprBytes bounds the text of one expression: a page.
 	maxExprBytes = 4 << 10
-	// maxExprCost bounds one evaluation, in CEL's units of about 30 ns: some tens of milliseconds at the very most. A
-	// route over eight fields costs about 70.
+	// maxExprCost bounds one evaluation, in the units of CEL: about one for each operation and for each ten bytes of text. A
+	// route over eight fields costs about 70; the most expensive expression ends after some tens of milliseconds.
 	maxExprCost = 100_000
 	// interruptEvery is how many steps of a comprehension may pass before the end of the run is seen: some microseconds.
 	interruptEvery = 100

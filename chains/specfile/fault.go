@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/catenary-run/catenary/functions"
 )
 
 // Fault is one thing that is wrong with a file. Parse returns them joined; errors.As finds the first.
@@ -17,6 +19,9 @@ type Fault struct {
 }
 
 func (f *Fault) Error() string { return position(f.File, f.Line, f.Col) + ": " + f.Message }
+
+// Unwrap returns [functions.ErrInvalid].
+func (f *Fault) Unwrap() error { return functions.ErrInvalid }
 
 // position returns file:line:col, as far as it is known.
 func position(file string, line, col int) string {

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/catenary-run/catenary/chains/spec"
+	"github.com/catenary-run/catenary/functions"
 )
 
 const voice = `chain: voice
@@ -183,8 +184,8 @@ steps:
 				t.Errorf("faults (-want +got):\n%s", diff)
 			}
 			var f *Fault
-			if !errors.As(err, &f) || f.File != "x.yaml" {
-				t.Errorf("errors.As: got %+v, want the first fault", f)
+			if !errors.As(err, &f) || f.File != "x.yaml" || !errors.Is(err, functions.ErrInvalid) {
+				t.Errorf("got fault %+v of an error %v, want a fault that is ErrInvalid", f, err)
 			}
 		})
 	}
