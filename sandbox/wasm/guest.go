@@ -2,6 +2,7 @@ package wasm
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"runtime"
@@ -83,7 +84,7 @@ type guest struct {
 func (p *program) instantiate(c *call, mem *image.Memory) (*guest, error) {
 	ctx := experimental.WithMemoryAllocator(withCall(c.ctx, c),
 		experimental.MemoryAllocatorFunc(func(uint64, uint64) experimental.LinearMemory { return mem }))
-	mod, err := p.rt.InstantiateModule(ctx, p.mod, wazero.NewModuleConfig().WithName("").WithStartFunctions())
+	mod, err := p.rt.InstantiateModule(ctx, p.mod, wazero.NewModuleConfig().WithName("").WithStartFunctions().WithRandSource(rand.Reader))
 	if err != nil {
 		mem.Free()
 		return nil, err

@@ -46,9 +46,9 @@ type prepared struct {
 	Engine    string           `json:"engine"`
 	FuelSlice int32            `json:"fuel_slice"`
 	Version   functions.Digest `json:"version"`
-	Module    functions.Digest `json:"module"` // of the rewritten module
-	Stub      functions.Digest `json:"stub"`   // of its stub, which is what is loaded
-	Native    string           `json:"native"` // the file of its native code, below the module's folder of compiled code
+	Module    functions.Digest `json:"module"`  // of the rewritten module
+	Stub      functions.Digest `json:"stub"`    // of its stub, which is what is loaded
+	Native    string           `json:"native"`  // the file of its native code, below the module's folder of compiled code
 	NextFD    int32            `json:"next_fd"` // the first descriptor that the captured guest has not seen
 	Captured  bool             `json:"captured"`
 	Why       string           `json:"why,omitempty"`
