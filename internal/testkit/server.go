@@ -1,7 +1,6 @@
 package testkit
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -9,12 +8,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/catenary-run/catenary/internal/process"
 )
 
 // Catenary builds the binary once for a test process and returns its path.
@@ -58,70 +58,33 @@ func Run(t testing.TB, want int, args ...string) (stdout, stderr string) {
 }
 
 // Server is a catenary process that serves.
-type Server struct {
-	URL string
-	Cmd *exec.Cmd
+type Server struct{ *process.Server }
 
-	mu     sync.Mutex // guards talk
-	talk   bytes.Buffer
-	exited chan struct{} // closed when the process is gone and its output read
-}
+// Process is a process below a server.
+type Process struct{ process.Process }
 
 // Serve starts `catenary serve` on a free port with further flags and waits until it listens. The test's end stops it,
 // and fails the test if it leaves a process behind.
 func Serve(t testing.TB, flags ...string) *Server {
 	t.Helper()
-	s := &Server{exited: make(chan struct{})}
-	s.Cmd = exec.Command(Catenary(t), append([]string{"serve", "--addr", "127.0.0.1:0"}, flags...)...)
-	stderr, err := s.Cmd.StderrPipe()
+	return ServeCmd(t, exec.Command(Catenary(t), append([]string{"serve", "--addr", "127.0.0.1:0"}, flags...)...))
+}
+
+// ServeCmd is [Serve] with a command that may have an environment or an address of its own.
+func ServeCmd(t testing.TB, cmd *exec.Cmd) *Server {
+	t.Helper()
+	p, err := process.StartCmd(cmd)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	listening := make(chan string, 1)
-	go func() { // ends with the process; Stop and Kill wait for it
-		defer close(s.exited)
-		defer s.Cmd.Wait()
-		lines := bufio.NewReader(stderr)
-		for {
-			line, err := lines.ReadString('\n')
-			s.mu.Lock()
-			s.talk.WriteString(line)
-			s.mu.Unlock()
-			if url, ok := strings.CutPrefix(strings.TrimSpace(line), "listening on "); ok {
-				select {
-				case listening <- url:
-				default:
-				}
-			}
-			if err != nil {
-				return
-			}
-		}
-	}()
+	s := &Server{p}
 	t.Cleanup(func() {
 		s.Stop(t)
 		if t.Failed() {
 			t.Logf("server's talk:\n%s", s.Talk())
 		}
 	})
-	select {
-	case s.URL = <-listening:
-	case <-s.exited:
-		t.Fatalf("the server ended before it listened:\n%s", s.Talk())
-	case <-time.After(time.Minute): // not a claim on speed: a server that never says so must not hang the run
-		t.Fatalf("the server did not say that it listens:\n%s", s.Talk())
-	}
 	return s
-}
-
-// Talk returns what the server wrote to stderr so far.
-func (s *Server) Talk() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.talk.String()
 }
 
 // Stop ends the server by SIGTERM, waits for it, and fails the test if a descendant of it is left.
@@ -139,18 +102,17 @@ func (s *Server) Kill(t testing.TB) {
 func (s *Server) end(t testing.TB, sig syscall.Signal) {
 	t.Helper()
 	select {
-	case <-s.exited:
+	case <-s.Exited():
 		return
 	default:
 	}
 	children := s.Descendants(t)
-	if err := s.Cmd.Process.Signal(sig); err != nil {
+	if err := s.Server.Stop(sig); err != nil {
 		t.Fatal(err)
 	}
-	<-s.exited
 	Eventually(t, "every child of the server to end", func() bool {
 		for _, c := range children {
-			if c.alive() {
+			if c.Alive() {
 				return false
 			}
 		}
@@ -158,16 +120,18 @@ func (s *Server) end(t testing.TB, sig syscall.Signal) {
 	})
 }
 
-// Process is one process, told from a later one with the same number by its start time.
-type Process struct {
-	PID     int
-	Args    []string
-	started string
-}
-
-func (p Process) alive() bool {
-	now, ok := readProcess(p.PID)
-	return ok && now.started == p.started
+// Descendants returns the processes below the server, dead ones that nobody has waited for included.
+func (s *Server) Descendants(t testing.TB) []Process {
+	t.Helper()
+	found, err := s.Server.Descendants()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []Process
+	for _, p := range found {
+		all = append(all, Process{p})
+	}
+	return all
 }
 
 // Kill sends SIGKILL to the process and waits until it is gone.
@@ -176,55 +140,7 @@ func (p Process) Kill(t testing.TB) {
 	if err := syscall.Kill(p.PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	Eventually(t, fmt.Sprintf("process %d to end", p.PID), func() bool { return !p.alive() })
-}
-
-// Descendants returns the processes below the server, dead ones that nobody has waited for included.
-func (s *Server) Descendants(t testing.TB) []Process {
-	t.Helper()
-	parents := map[int]int{}
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range entries {
-		if pid, err := strconv.Atoi(e.Name()); err == nil {
-			if fields, ok := stat(pid); ok {
-				parents[pid], _ = strconv.Atoi(fields[1])
-			}
-		}
-	}
-	var found []Process
-	for pid := range parents {
-		for up := parents[pid]; up > 1; up = parents[up] {
-			if up == s.Cmd.Process.Pid {
-				if p, ok := readProcess(pid); ok {
-					found = append(found, p)
-				}
-				break
-			}
-		}
-	}
-	return found
-}
-
-// stat returns the fields of /proc/PID/stat behind the command's name: state, parent, ...
-func stat(pid int) ([]string, bool) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return nil, false
-	}
-	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-	return fields, len(fields) > 19
-}
-
-func readProcess(pid int) (Process, bool) {
-	fields, ok := stat(pid)
-	if !ok {
-		return Process{}, false
-	}
-	args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	return Process{PID: pid, Args: strings.Split(strings.TrimRight(string(args), "\x00"), "\x00"), started: fields[19]}, true
+	Eventually(t, fmt.Sprintf("process %d to end", p.PID), func() bool { return !p.Alive() })
 }
 
 // Eventually waits until ok holds. It gives up after a minute, which is no claim on speed.
