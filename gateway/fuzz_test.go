@@ -23,6 +23,7 @@ func FuzzParseBody(f *testing.F) {
 	for i := range inputSchemas {
 		f.Add(i, "application/json", []byte(`{"text":"x"}`))
 		f.Add(i, "application/json", []byte(`{"data":"`+base64.StdEncoding.EncodeToString(file)+`","type":"audio/wav"}`))
+		f.Add(i, "application/json", []byte(`{"blob":"`+string(functions.DigestOf(file))+`","type":"audio/wav"}`))
 		f.Add(i, "text/plain; charset=utf-8", []byte("hi"))
 		f.Add(i, "audio/wav", file)
 		f.Add(i, "audio/mpeg", file[:20])
@@ -37,9 +38,14 @@ func FuzzParseBody(f *testing.F) {
 			}
 			return
 		}
-		v, blobs, err := parseBody(schema, kind, mediaType, body)
+		v, blobs, err := parseBody(schema, kind, mediaType, body, func(d functions.Digest) ([]byte, error) {
+			if d != functions.DigestOf(file) {
+				return nil, functions.ErrNotFound
+			}
+			return file, nil
+		})
 		if err != nil {
-			if !errors.Is(err, functions.ErrInvalid) {
+			if !errors.Is(err, functions.ErrInvalid) && !errors.Is(err, functions.ErrNotFound) {
 				t.Fatalf("parseBody: %v", err)
 			}
 			return

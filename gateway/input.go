@@ -87,9 +87,11 @@ func kindOf(s *functions.Schema, contentType string) (kind bodyKind, mediaType s
 	return refuse(fmt.Sprintf("Content-Type %q does not fit", clip(mediaType)))
 }
 
-// parseBody returns the value that a plain body stands for, with the blobs that came in it. It reads untrusted bytes
-// and nothing else.
-func parseBody(s *functions.Schema, kind bodyKind, mediaType string, body []byte) ([]byte, []functions.Attachment, error) {
+// opener returns the bytes of a blob that an input refers to.
+type opener = func(functions.Digest) ([]byte, error)
+
+// parseBody returns the value that a plain body stands for, with the blobs that it holds or refers to.
+func parseBody(s *functions.Schema, kind bodyKind, mediaType string, body []byte, open opener) ([]byte, []functions.Attachment, error) {
 	switch kind {
 	case bodyText:
 		if !utf8.Valid(body) {
@@ -115,7 +117,7 @@ func parseBody(s *functions.Schema, kind bodyKind, mediaType string, body []byte
 		b, err := value.Encode(functions.Audio{Blob: att.Blob, SampleHz: info.SampleHz, Channels: info.Channels, Dur: info.Dur})
 		return b, []functions.Attachment{att}, err
 	default:
-		return value.FromJSON(s, body)
+		return value.FromJSON(s, body, open)
 	}
 }
 
@@ -124,80 +126,100 @@ func (s *Server) inputJSON(ctx context.Context, schema *functions.Schema, json [
 	if len(json) == 0 {
 		return functions.Item{}, fmt.Errorf("%w: the input is empty; this chain takes %s as JSON", functions.ErrInvalid, schema)
 	}
-	v, blobs, err := value.FromJSON(schema, json)
+	v, blobs, err := value.FromJSON(schema, json, s.opener(ctx))
 	if err != nil {
 		return functions.Item{}, fmt.Errorf("input: %w", err)
 	}
-	return s.attach(ctx, schema, v, blobs)
+	return s.inputOf(v, blobs)
 }
 
-// inputItem returns the item of a message, checked.
+// inputItem returns the item of a message, checked, with the bytes of every blob that it refers to.
 func (s *Server) inputItem(ctx context.Context, schema *functions.Schema, m *catenaryv1.Item) (functions.Item, error) {
-	it, err := m.Functions()
+	came, err := m.Functions()
 	if err != nil {
 		return functions.Item{}, fmt.Errorf("input: %w", err)
 	}
-	if err := value.Check(schema, it.Value); err != nil {
+	if err := value.Check(schema, came.Value); err != nil {
 		return functions.Item{}, fmt.Errorf("input: %w", err)
 	}
-	return s.attach(ctx, schema, it.Value, it.Blobs)
-}
-
-// attach returns v as an item with the bytes of every blob that it refers to: those that came with it, results that are
-// still held, or stored blobs.
-func (s *Server) attach(ctx context.Context, schema *functions.Schema, v []byte, came []functions.Attachment) (functions.Item, error) {
-	refs, err := value.Blobs(schema, v)
+	refs, err := value.Blobs(schema, came.Value)
 	if err != nil {
 		return functions.Item{}, fmt.Errorf("input: %w", err)
 	}
-	it := functions.Item{Value: v}
-	left := s.cfg.MaxItem - int64(len(v))
-	seen := map[functions.Digest]bool{}
+	open := s.opener(ctx)
+	var blobs []functions.Attachment
 	for _, ref := range refs {
-		if seen[ref.Digest] {
+		if find(blobs, ref.Digest) != nil {
 			continue
 		}
-		seen[ref.Digest] = true
-		a, err := s.blobBytes(ctx, ref, came, left)
-		if err != nil {
+		var data []byte
+		if a := find(came.Blobs, ref.Digest); a != nil {
+			data = a.Data
+		} else if data, err = open(ref.Digest); err != nil {
 			return functions.Item{}, fmt.Errorf("input: blob %s: %w", ref.Digest, err)
 		}
-		if left -= int64(len(a.Data)); left < 0 {
-			return functions.Item{}, fmt.Errorf("input: %w: the value and its blobs hold more than %d bytes, the most that one input may", functions.ErrMemoryLimit, s.cfg.MaxItem)
+		if ref.Size != int64(len(data)) {
+			return functions.Item{}, fmt.Errorf("input: blob %s: %w: it has %d bytes, the value says %d", ref.Digest, functions.ErrInvalid, len(data), ref.Size)
 		}
-		if ref.Size != a.Size {
-			return functions.Item{}, fmt.Errorf("input: blob %s: %w: it has %d bytes, the value says %d", ref.Digest, functions.ErrInvalid, a.Size, ref.Size)
+		blobs = append(blobs, functions.Attachment{Blob: ref, Data: data})
+	}
+	return s.inputOf(came.Value, blobs)
+}
+
+func find(all []functions.Attachment, d functions.Digest) *functions.Attachment {
+	for i := range all {
+		if all[i].Digest == d {
+			return &all[i]
 		}
-		a.Type = ref.Type
-		it.Blobs = append(it.Blobs, a)
+	}
+	return nil
+}
+
+// inputOf returns v with its blobs as an item, if an input may hold so much.
+func (s *Server) inputOf(v []byte, blobs []functions.Attachment) (functions.Item, error) {
+	it := functions.Item{Value: v, Blobs: blobs}
+	if it.Size() > s.cfg.MaxItem {
+		return functions.Item{}, fmt.Errorf("input: %w: the value and its blobs hold %d bytes; one input may hold %d", functions.ErrMemoryLimit, it.Size(), s.cfg.MaxItem)
 	}
 	return it, nil
 }
 
-// blobBytes returns a blob with its bytes, if they are no more than limit.
-func (s *Server) blobBytes(ctx context.Context, ref functions.Blob, came []functions.Attachment, limit int64) (functions.Attachment, error) {
-	for _, a := range came {
-		if a.Digest == ref.Digest {
-			return a, nil
+// opener opens the blobs of one input: results that are still held, or stored blobs. Together they are no more than an
+// input may hold.
+func (s *Server) opener(ctx context.Context) opener {
+	left := s.cfg.MaxItem
+	return func(d functions.Digest) ([]byte, error) {
+		data, err := s.blobBytes(ctx, d, left)
+		left -= int64(len(data))
+		return data, err
+	}
+}
+
+// blobBytes returns the bytes of a blob, if they are no more than limit.
+func (s *Server) blobBytes(ctx context.Context, d functions.Digest, limit int64) ([]byte, error) {
+	tooLarge := func(size int64) error {
+		return fmt.Errorf("%w: it has %d bytes; one input may hold %d in all", functions.ErrMemoryLimit, size, s.cfg.MaxItem)
+	}
+	if a, ok := s.results.get(d, time.Now()); ok {
+		if a.Size > limit {
+			return nil, tooLarge(a.Size)
 		}
+		return a.Data, nil
 	}
-	if a, ok := s.results.get(ref.Digest, time.Now()); ok {
-		return a, nil
-	}
-	r, size, err := s.deps.Blobs.Open(ctx, ref.Digest)
+	r, size, err := s.deps.Blobs.Open(ctx, d)
 	if errors.Is(err, functions.ErrNotFound) {
-		return functions.Attachment{}, fmt.Errorf("%w: neither a recent result nor stored; send it as {\"data\":BASE64,\"type\":TYPE}, or PUT /blobs/%s first", functions.ErrNotFound, ref.Digest.Hex())
+		return nil, fmt.Errorf("%w: neither a recent result nor stored; send it as {\"data\":BASE64,\"type\":TYPE}, or PUT /blobs/%s first", functions.ErrNotFound, d.Hex())
 	}
 	if err != nil {
-		return functions.Attachment{}, err
+		return nil, err
 	}
 	defer r.Close()
 	if size > limit {
-		return functions.Attachment{}, fmt.Errorf("%w: it has %d bytes; one input may hold %d in all", functions.ErrMemoryLimit, size, s.cfg.MaxItem)
+		return nil, tooLarge(size)
 	}
 	data := make([]byte, size)
 	if _, err := io.ReadFull(r, data); err != nil {
-		return functions.Attachment{}, fmt.Errorf("read: %w", err)
+		return nil, fmt.Errorf("read: %w", err)
 	}
-	return functions.Attachment{Blob: functions.Blob{Digest: ref.Digest, Type: ref.Type, Size: size}, Data: data}, nil
+	return data, nil
 }

@@ -113,11 +113,11 @@ func (s *Server) readInput(ctx context.Context, w http.ResponseWriter, r *http.R
 	if len(body) == 0 {
 		return fail(0, fmt.Errorf("%w: the body is empty; this chain takes %s", functions.ErrInvalid, schema))
 	}
-	v, blobs, err := parseBody(schema, kind, mediaType, body)
+	v, blobs, err := parseBody(schema, kind, mediaType, body, s.opener(ctx))
 	if err != nil {
 		return fail(0, fmt.Errorf("input: %w", err))
 	}
-	it, err := s.attach(ctx, schema, v, blobs)
+	it, err := s.inputOf(v, blobs)
 	return it, 0, err
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/catenary-run/catenary/functions"
 	"github.com/catenary-run/catenary/functions/wav"
+	catenaryv1 "github.com/catenary-run/catenary/gateway/catenary/v1"
 )
 
 func TestPlain(t *testing.T) {
@@ -160,6 +161,24 @@ func TestPlain_BlobsInJSON(t *testing.T) {
 	wrong := strings.Replace(ref, fmt.Sprint(len(file)), "7", 1)
 	if got := w.curl(t, "POST", "/chains/measure", "application/json", []byte(wrong)); got.status != 400 {
 		t.Errorf("a wrong size: status %d, %s", got.status, got.body)
+	}
+	// The digest is enough: the rest is in the file.
+	for _, short := range []string{fmt.Sprintf(`{"blob":%q}`, d), fmt.Sprintf(`{"blob":%q,"type":"audio/wav","size":%d}`, d, len(file))} {
+		if got := w.curl(t, "POST", "/chains/measure", "application/json", []byte(short)); got.body != want {
+			t.Errorf("%s: status %d, %s", short, got.status, got.body)
+		}
+		resp, err := w.rpc.Run(t.Context(), &catenaryv1.RunRequest{Chain: "measure", Json: []byte(short)})
+		if err != nil || string(resp.Json)+"\n" != want {
+			t.Errorf("Run of %s: %s, %v", short, resp.GetJson(), err)
+		}
+		replies, err := exchange(t, w.rpc, open("measure"), input(short))
+		if err != nil || len(replies) != 2 || string(replies[0].GetItem().GetJson())+"\n" != want {
+			t.Errorf("Stream of %s: %v, %v", short, kinds(replies), err)
+		}
+	}
+	wrong = fmt.Sprintf(`{"blob":%q,"sample_hz":8000}`, d)
+	if got := w.curl(t, "POST", "/chains/measure", "application/json", []byte(wrong)); got.status != 400 || !strings.Contains(got.body, "value.sample_hz") {
+		t.Errorf("a wrong rate: status %d, %s", got.status, got.body)
 	}
 }
 

@@ -170,7 +170,7 @@ func FuzzAny(f *testing.F) {
 				}
 				t.Fatalf("ToJSON: %v", err)
 			}
-			again, _, err := FromJSON(s, text)
+			again, _, err := FromJSON(s, text, nil)
 			if err != nil {
 				t.Fatalf("FromJSON of %s: %v", text, err)
 			}

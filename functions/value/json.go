@@ -8,14 +8,12 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/catenary-run/catenary/functions"
-	"github.com/catenary-run/catenary/functions/wav"
 )
 
 // ToJSON returns a CBOR value that fits s as JSON: no spaces, properties sorted by name, floats at their shortest.
@@ -34,17 +32,21 @@ func ToJSON(s *functions.Schema, cborValue []byte) ([]byte, error) {
 	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
 }
 
-// FromJSON reads JSON that fits s and returns it as CBOR. A blob in it is {"blob":"sha256:HEX",...} or
-// {"data":BASE64,"type":TYPE}; of the second form it returns the bytes as attachments. Its error wraps
-// [functions.ErrInvalid] and names the place, such as "value.items[3].id".
+// FromJSON reads JSON that fits s and returns it as CBOR. A blob in it is {"data":BASE64,"type":TYPE}, whose bytes it
+// returns as an attachment, or {"blob":"sha256:HEX","type":TYPE,...}. Its error names the place, such as
+// "value.items[3].id", and wraps [functions.ErrInvalid] or what open returned.
+//
+// With open, which returns the bytes of a digest, what the JSON refers to is attached too. A reference may then leave
+// out what its bytes say: the size, and the header and the type of audio; what it does say must be right. open is
+// called once for a digest, after all of the JSON was read. Without it a reference has to be whole, and stays as it is.
 //
 // Where s wants an integer, 1.0 and 1e3 are integers too; where s allows any value, a number is one if it is written
 // without fraction and exponent.
-func FromJSON(s *functions.Schema, text []byte) (cborValue []byte, blobs []functions.Attachment, err error) {
+func FromJSON(s *functions.Schema, text []byte, open func(functions.Digest) ([]byte, error)) (cborValue []byte, blobs []functions.Attachment, err error) {
 	if !utf8.Valid(text) {
 		return nil, nil, fmt.Errorf("%w: value: the JSON is not UTF-8", functions.ErrInvalid)
 	}
-	r := reader{dec: json.NewDecoder(bytes.NewReader(text))}
+	r := reader{dec: json.NewDecoder(bytes.NewReader(text)), keepsRefs: open != nil}
 	r.dec.UseNumber()
 	v, err := r.value(s, nil, 0)
 	if err != nil {
@@ -52,6 +54,11 @@ func FromJSON(s *functions.Schema, text []byte) (cborValue []byte, blobs []funct
 	}
 	if _, err := r.dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, nil, fmt.Errorf("%w: value: there is more after the JSON, at byte %d", functions.ErrInvalid, r.dec.InputOffset())
+	}
+	for _, ref := range r.refs {
+		if err := r.resolve(ref, open); err != nil {
+			return nil, nil, err
+		}
 	}
 	var c conformer
 	if v, err = c.conform(s, v, nil); err != nil {
@@ -64,8 +71,10 @@ func FromJSON(s *functions.Schema, text []byte) (cborValue []byte, blobs []funct
 // reader turns JSON into what a CBOR decoder would have made of the same value. It converts where the schema says how
 // and leaves all else, what does not fit too, to conform.
 type reader struct {
-	dec   *json.Decoder
-	blobs []functions.Attachment
+	dec       *json.Decoder
+	blobs     []functions.Attachment
+	keepsRefs bool
+	refs      []blobRef // what to resolve once all is read: the bytes may come later in the JSON
 }
 
 func (r *reader) token(at *path) (json.Token, error) {
@@ -152,48 +161,10 @@ func (r *reader) object(s *functions.Schema, at *path, depth int) (any, error) {
 	if _, err := r.token(at); err != nil { // the brace
 		return nil, err
 	}
-	if data, given := v["data"]; given && isBlob {
-		return r.attach(s, v, data, at)
+	if isBlob {
+		return r.blob(s, v, at)
 	}
 	return v, nil
-}
-
-var bytesSchema = &functions.Schema{Type: "string", Format: functions.FormatBytes}
-
-// attach makes a blob of {"data":BASE64,"type":TYPE} and returns the object that refers to it.
-func (r *reader) attach(s *functions.Schema, v map[string]any, data any, at *path) (any, error) {
-	for _, name := range sortedKeys(v) {
-		if name != "data" && name != "type" {
-			return nil, at.property(name).fault("has no place beside data")
-		}
-	}
-	b, ok := data.([]byte)
-	if !ok {
-		return nil, at.property("data").fault("got %s, want base64", nameOf(data))
-	}
-	mediaType, _ := v["type"].(string)
-	audio := s.Format == functions.FormatAudio
-	switch {
-	case audio && (v["type"] == nil || slices.Contains([]string{"audio/x-wav", "audio/wave", "audio/vnd.wave"}, mediaType)):
-		mediaType = wav.MediaType
-	case audio && mediaType != wav.MediaType:
-		return nil, at.property("type").fault("got %s, want %s", quote(mediaType), wav.MediaType)
-	case mediaType == "":
-		return nil, at.property("type").fault("has to say the media type of the data")
-	}
-	a := functions.Attach(mediaType, b)
-	ref := map[string]any{"blob": string(a.Digest), "type": a.Type, "size": a.Size}
-	if audio {
-		info, err := wav.Parse(b)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", at.property("data"), err)
-		}
-		ref["sample_hz"], ref["channels"], ref["dur"] = int64(info.SampleHz), int64(info.Channels), int64(info.Dur)
-	}
-	if !slices.ContainsFunc(r.blobs, func(o functions.Attachment) bool { return o.Digest == a.Digest }) {
-		r.blobs = append(r.blobs, a)
-	}
-	return ref, nil
 }
 
 // text converts a string of JSON by s.

@@ -54,7 +54,7 @@ func TestFromJSON(t *testing.T) {
 		`{"any":{"a":[1,1.0,"x",null,true]}}`: {Any: map[string]any{"a": []any{int64(1), 1.0, "x", nil, true}}},
 		`{"flag":true}`:                       {Flag: true},
 	} {
-		b, blobs, err := FromJSON(functions.SchemaFor[record](), []byte(text))
+		b, blobs, err := FromJSON(functions.SchemaFor[record](), []byte(text), nil)
 		if err != nil || blobs != nil {
 			t.Errorf("%s: %v, %v", text, err, blobs)
 			continue
@@ -116,7 +116,7 @@ func TestFromJSON_NamesThePlace(t *testing.T) {
 		`{"items":[{"id":1,"blob":{"data":7,"type":"a/b"}}]}`:                                    "value.items[0].blob.data: got number, want base64",
 		`{"items":[{"id":1,"any":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}]}`: "nests deeper than 64",
 	} {
-		_, _, err := FromJSON(functions.SchemaFor[list](), []byte(text))
+		_, _, err := FromJSON(functions.SchemaFor[list](), []byte(text), nil)
 		if !errors.Is(err, functions.ErrInvalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want an invalid error with %q", text, err, want)
 		}
@@ -132,7 +132,7 @@ func TestFromJSON_TakesBlobsByData(t *testing.T) {
 		Note  functions.Blob   `json:"note"`
 	}
 	b, blobs, err := FromJSON(functions.SchemaFor[pair](),
-		fmt.Appendf(nil, `{"sound":{"data":%q},"same":{"type":"audio/x-wav","data":%q},"note":{"data":"aGk=","type":"text/plain"}}`, data, data))
+		fmt.Appendf(nil, `{"sound":{"data":%q},"same":{"type":"audio/x-wav","data":%q},"note":{"data":"aGk=","type":"text/plain"}}`, data, data), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,10 +158,89 @@ func TestFromJSON_RefusesWrongAudio(t *testing.T) {
 		`{"data":"a"}`:                            "value.data: is not base64",
 		`{"blob":"` + string(functions.DigestOf(nil)) + `","type":"audio/wav","size":0}`: `property "channels" is missing`,
 	} {
-		_, _, err := FromJSON(functions.SchemaFor[functions.Audio](), []byte(text))
+		_, _, err := FromJSON(functions.SchemaFor[functions.Audio](), []byte(text), nil)
 		if !errors.Is(err, functions.ErrInvalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want an invalid error with %q", text, err, want)
 		}
+	}
+}
+
+func TestFromJSON_OpensBlobs(t *testing.T) {
+	file, note := append(wav.Header(16000, 2, 64000), make([]byte, 64000)...), []byte("hi")
+	stored := map[functions.Digest][]byte{functions.DigestOf(file): file, functions.DigestOf(note): note}
+	opened := map[functions.Digest]int{}
+	open := func(d functions.Digest) ([]byte, error) {
+		opened[d]++
+		if stored[d] == nil {
+			return nil, functions.ErrNotFound
+		}
+		return stored[d], nil
+	}
+	type all struct {
+		Sound  functions.Audio `json:"sound"`
+		Again  functions.Audio `json:"again"`
+		Note   functions.Blob  `json:"note"`
+		Any    functions.Blob  `json:"any"`
+		Inside functions.Blob  `json:"inside"`
+		Data   functions.Blob  `json:"data"`
+	}
+	b, blobs, err := FromJSON(functions.SchemaFor[all](), fmt.Appendf(nil, `{
+		"sound":  {"blob":%[1]q},
+		"again":  {"blob":%[1]q,"type":"audio/x-wav","size":64044,"sample_hz":16000,"channels":2,"dur":1e9},
+		"note":   {"blob":%[2]q,"type":"text/plain"},
+		"any":    {"blob":%[1]q,"sample_hz":16000},
+		"inside": {"blob":%[3]q,"type":"text/plain"},
+		"data":   {"data":"eW8=","type":"text/plain"}}`, functions.DigestOf(file), functions.DigestOf(note), functions.DigestOf([]byte("yo"))), open)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got all
+	if err := Decode(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	audio, text, inside := functions.Attach(wav.MediaType, file), functions.Attach("text/plain", note), functions.Attach("text/plain", []byte("yo"))
+	sound := functions.Audio{Blob: audio.Blob, SampleHz: 16000, Channels: 2, Dur: time.Second}
+	if diff := cmp.Diff(got, all{sound, sound, text.Blob, audio.Blob, inside.Blob, inside.Blob}); diff != "" {
+		t.Errorf("value: got- want+\n%s", diff)
+	}
+	if diff := cmp.Diff(blobs, []functions.Attachment{inside, audio, text}); diff != "" {
+		t.Errorf("attachments: got- want+\n%s", diff)
+	}
+	// What came as data is not looked for, wherever it stands.
+	if diff := cmp.Diff(opened, map[functions.Digest]int{audio.Digest: 1, text.Digest: 1}); diff != "" {
+		t.Errorf("opened: got- want+\n%s", diff)
+	}
+
+	for text, want := range map[string]string{
+		`{"sound":{"blob":"FILE","size":64043}}`:       `value.sound.size: got "64043", but the blob has 64044`,
+		`{"sound":{"blob":"FILE","size":null}}`:        "value.sound.size: got",
+		`{"sound":{"blob":"FILE","size":[[1]]}}`:       "value.sound.size: got",
+		`{"sound":{"blob":"FILE","sample_hz":8000}}`:   `value.sound.sample_hz: got "8000", but the blob has 16000`,
+		`{"sound":{"blob":"FILE","channels":1}}`:       "value.sound.channels: got",
+		`{"sound":{"blob":"FILE","dur":1}}`:            "value.sound.dur: got",
+		`{"sound":{"blob":"FILE","type":"audio/ogg"}}`: `value.sound.type: got "audio/ogg", want audio/wav`,
+		`{"sound":{"blob":"FILE","title":"x"}}`:        "value.sound.title: is not a property",
+		`{"sound":{"blob":"NOTE"}}`:                    "value.sound.blob: invalid: not a wav file",
+		`{"sound":{"blob":"sha256:00"}}`:               "value.sound",
+		`{"sound":{"blob":7}}`:                         "value.sound",
+		`{"sound":{"type":"audio/wav"}}`:               `value.sound: property "blob" is missing`,
+	} {
+		text = strings.NewReplacer("FILE", string(functions.DigestOf(file)), "NOTE", string(functions.DigestOf(note))).Replace(text)
+		type one struct {
+			Sound functions.Audio `json:"sound"`
+		}
+		_, _, err := FromJSON(functions.SchemaFor[one](), []byte(text), open)
+		if !errors.Is(err, functions.ErrInvalid) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want an invalid error with %q", text, err, want)
+		}
+	}
+	_, _, err = FromJSON(functions.SchemaFor[functions.Blob](), fmt.Appendf(nil, `{"blob":%q}`, text.Digest), open)
+	if !errors.Is(err, functions.ErrInvalid) || !strings.Contains(err.Error(), `property "type" is missing`) {
+		t.Errorf("a blob without type: got %v", err)
+	}
+	_, _, err = FromJSON(functions.SchemaFor[functions.Audio](), fmt.Appendf(nil, `{"blob":%q}`, functions.DigestOf([]byte("elsewhere"))), open)
+	if !errors.Is(err, functions.ErrNotFound) || !strings.Contains(err.Error(), "value.blob: ") {
+		t.Errorf("an unknown blob: got %v", err)
 	}
 }
 
@@ -191,6 +270,13 @@ func TestToJSON(t *testing.T) {
 }
 
 func FuzzFromJSON(f *testing.F) {
+	file := append(wav.Header(16000, 1, 2), 0, 0)
+	open := func(d functions.Digest) ([]byte, error) {
+		if d != functions.DigestOf(file) {
+			return nil, functions.ErrNotFound
+		}
+		return file, nil
+	}
 	s := functions.SchemaFor[all]()
 	for _, v := range []all{full(), {Sound: full().Sound}} {
 		text, err := ToJSON(s, encode(f, v))
@@ -200,18 +286,21 @@ func FuzzFromJSON(f *testing.F) {
 		f.Add(text)
 	}
 	f.Add([]byte(`{"Sound":{"data":"UklGRg=="}}`))
+	f.Add(fmt.Appendf(nil, `{"Sound":{"blob":%q,"size":45}}`, functions.DigestOf(file)))
 	f.Add([]byte(`[1e5,1.0,-0,{"a":"\ud800"}]`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		for _, s := range []*functions.Schema{s, {}} {
-			b, _, err := FromJSON(s, text)
-			if err != nil {
-				if !errors.Is(err, functions.ErrInvalid) {
-					t.Fatalf("error %v is not invalid", err)
+			for _, open := range []func(functions.Digest) ([]byte, error){nil, open} {
+				b, _, err := FromJSON(s, text, open)
+				if err != nil {
+					if !errors.Is(err, functions.ErrInvalid) && !errors.Is(err, functions.ErrNotFound) {
+						t.Fatalf("error %v is not of the caller", err)
+					}
+					continue
 				}
-				continue
-			}
-			if err := Check(s, b); err != nil {
-				t.Fatalf("Check of what FromJSON made: %v", err)
+				if err := Check(s, b); err != nil {
+					t.Fatalf("Check of what FromJSON made: %v", err)
+				}
 			}
 		}
 	})

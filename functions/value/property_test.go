@@ -131,7 +131,7 @@ func TestRoundTrip_AnySchemaAnyValue(t *testing.T) {
 		if !json.Valid(text) {
 			t.Fatalf("%s is not JSON", text)
 		}
-		second, blobs, err := FromJSON(x.schema, text)
+		second, blobs, err := FromJSON(x.schema, text, nil)
 		if err != nil || blobs != nil {
 			t.Fatalf("FromJSON(%s): %v, %v", text, err, blobs)
 		}
@@ -212,9 +212,9 @@ func Example() {
 		Name string `json:"name"`
 	}
 	s := functions.SchemaFor[[]item]()
-	b, _, err := FromJSON(s, []byte(`[{"id": 1, "name": "one"}, {"id": 2}]`))
+	b, _, err := FromJSON(s, []byte(`[{"id": 1, "name": "one"}, {"id": 2}]`), nil)
 	fmt.Println(strings.Contains(err.Error(), `value[1]: property "name" is missing`))
-	b, _, err = FromJSON(s, []byte(`[{"id": 1, "name": "one"}]`))
+	b, _, err = FromJSON(s, []byte(`[{"id": 1, "name": "one"}]`), nil)
 	if err != nil {
 		fmt.Println(err)
 	}

@@ -171,7 +171,7 @@ func sample(s *functions.Schema, v any) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: sample: %w", functions.ErrInvalid, err)
 	}
-	b, blobs, err := value.FromJSON(s, text)
+	b, blobs, err := value.FromJSON(s, text, nil)
 	if err != nil {
 		return nil, fmt.Errorf("sample: %w", err)
 	}

@@ -169,7 +169,7 @@ func (c *call) emit(v []byte) {
 	c.spend(int64(len(v)))
 	var blobs []functions.Attachment
 	if c.usesJSON() {
-		cbor, made, err := value.FromJSON(c.manifest.Out.Schema, v)
+		cbor, made, err := value.FromJSON(c.manifest.Out.Schema, v, nil)
 		if err != nil {
 			c.abort(fmt.Errorf("%w: the output of function %s: %w", functions.ErrFunction, c.manifest.Name, notInvalid(err)))
 		}

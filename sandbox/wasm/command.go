@@ -257,7 +257,7 @@ func (cmd *command) result(left []byte) (v []byte, blobs []functions.Attachment,
 		v, err = value.Encode(string(left))
 		return v, nil, err
 	}
-	if v, blobs, err = value.FromJSON(schema, left); err != nil {
+	if v, blobs, err = value.FromJSON(schema, left, nil); err != nil {
 		return nil, nil, notInvalid(err)
 	}
 	return v, blobs, nil
