@@ -101,15 +101,17 @@ func becomeUser(id int) error {
 	if err := os.Chown(".", id, id); err != nil {
 		return err
 	}
-	// Package syscall changes all threads, unlike package unix.
-	if err := syscall.Setgroups(nil); err != nil {
-		return fmt.Errorf("setgroups: %w", err)
+	// Of this thread alone: it is the one that executes, and the others end with that. Package syscall would change all
+	// threads, which Go refuses in a program that calls C, as the binary does for the engine.
+	uid := uintptr(id)
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, 0, 0, 0); errno != 0 {
+		return fmt.Errorf("setgroups: %w", errno)
 	}
-	if err := syscall.Setresgid(id, id, id); err != nil {
-		return fmt.Errorf("setresgid: %w", err)
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESGID, uid, uid, uid); errno != 0 {
+		return fmt.Errorf("setresgid: %w", errno)
 	}
-	if err := syscall.Setresuid(id, id, id); err != nil {
-		return fmt.Errorf("setresuid: %w", err)
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, uid, uid, uid); errno != 0 {
+		return fmt.Errorf("setresuid: %w", errno)
 	}
 	return nil
 }
