@@ -1,0 +1,154 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/catenary-run/catenary/chains/specfile"
+	"github.com/catenary-run/catenary/examples/voice/chain"
+	"github.com/catenary-run/catenary/functions/wav"
+	"github.com/catenary-run/catenary/internal/spoken"
+	"github.com/catenary-run/catenary/internal/testkit"
+	"github.com/catenary-run/catenary/sdk/client"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	testkit.RemoveCatenary()
+	os.Exit(code)
+}
+
+// TestVoice_GoAndYAMLAgree: the chain is written twice, and is one.
+func TestVoice_GoAndYAMLAgree(t *testing.T) {
+	text, err := os.ReadFile("voice.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fromYAML, err := specfile.Parse("voice.yaml", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fromYAML.Hash(), chain.Voice.Spec().Hash(); got != want {
+		t.Errorf("spec hash of voice.yaml %s, of chain.Voice %s\n%s\n%s", got, want, fromYAML.Canonical(), chain.Voice.Spec().Canonical())
+	}
+}
+
+// serve starts a server with the example deployed.
+func serve(t *testing.T) (*testkit.Server, *client.Client) {
+	t.Helper()
+	s := testkit.Serve(t, "--data", t.TempDir(), "--llama-lib", testkit.LlamaLib(t))
+	testkit.Run(t, 0, "build", "examples/voice")
+	testkit.Run(t, 0, "deploy", "--server", s.URL, "examples/voice")
+	c, err := client.New(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, c
+}
+
+func TestVoice(t *testing.T) {
+	server, c := serve(t)
+	t.Run("twenty questions", func(t *testing.T) { twentyQuestions(t, c) })
+	t.Run("no speech never reaches the model", func(t *testing.T) { noSpeech(t, server, c) })
+	t.Run("a wav by plain HTTP", func(t *testing.T) { plainHTTP(t, server, c) })
+}
+
+// twentyQuestions drives real recognition, language model and speech, and holds them to what the issue of the voice
+// example asks: at most 20 % word errors, 17 of 20 answers on the topic, 60 % of the spoken words understood.
+func twentyQuestions(t *testing.T, c *client.Client) {
+	questions, err := spoken.Questions("questions", "questions")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(questions) != 20 {
+		t.Fatalf("%d questions, want 20", len(questions))
+	}
+	var wrong, words, onTopic, kept, said int
+	for _, q := range questions {
+		speech, err := os.ReadFile(q.WAV)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := spoken.Ask(t.Context(), c, speech)
+		if err != nil {
+			t.Fatalf("%s: %v", q.ID, err)
+		}
+		e, n := spoken.WordErrors(q.Text, a.Heard.Text)
+		wrong, words = wrong+e, words+n
+		if a.OnTopic(q) {
+			onTopic++
+		}
+		again, err := spoken.Listen(t.Context(), c, a.Speech)
+		if err != nil {
+			t.Fatalf("%s: listen: %v", q.ID, err)
+		}
+		k, m := spoken.Kept(a.Text(), again.Text)
+		kept, said = kept+k, said+m
+		t.Logf("%s %q heard %q (%.2f), %s: %q, heard again %d/%d", q.ID, q.Text, a.Heard.Text, a.Heard.Confidence, a.Step, a.Text(), k, m)
+	}
+	t.Logf("word errors %d of %d, on topic %d of %d, words kept %d of %d", wrong, words, onTopic, len(questions), kept, said)
+	if wrong*100 > words*20 {
+		t.Errorf("%d of %d words wrong, want at most 20 %%", wrong, words)
+	}
+	if onTopic < 17 {
+		t.Errorf("%d answers on the topic, want at least 17", onTopic)
+	}
+	if kept*100 < said*60 {
+		t.Errorf("%d of %d spoken words understood again, want at least 60 %%", kept, said)
+	}
+}
+
+// noSpeech: silence and noise are answered by sorry. The step answer, which alone asks the model, does not run.
+func noSpeech(t *testing.T, server *testkit.Server, c *client.Client) {
+	second := make([]byte, 2*16000)
+	noise := bytes.Clone(second)
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := 0; i < len(noise); i += 2 {
+		binary.LittleEndian.PutUint16(noise[i:], uint16(int16(random.NormFloat64()*2000)))
+	}
+	for name, pcm := range map[string][]byte{"silence": second, "noise": noise} {
+		a, err := spoken.Ask(t.Context(), c, append(wav.Header(16000, 1, int64(len(pcm))), pcm...))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if a.Step != "sorry" || a.Heard.Confidence != 0 {
+			t.Errorf("%s: %s answered %q, confidence %v", name, a.Step, a.Text(), a.Heard.Confidence)
+		}
+		if called, ok := a.Timings["answer"]; ok {
+			t.Errorf("%s: the step that asks the model ran: %+v", name, called)
+		}
+	}
+}
+
+// plainHTTP is what curl does: a wav goes in, one wav with a right header comes out.
+func plainHTTP(t *testing.T, server *testkit.Server, _ *client.Client) {
+	speech, err := os.ReadFile(filepath.Join("questions", "q01.wav"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.Post(server.URL+"/chains/voice", wav.MediaType, bytes.NewReader(speech))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != wav.MediaType {
+		t.Fatalf("%s %s: %.200s", resp.Status, resp.Header.Get("Content-Type"), body)
+	}
+	info, err := wav.Parse(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if header := wav.Header(info.SampleHz, info.Channels, int64(len(info.Data))); !bytes.HasPrefix(body, header) || len(body) != len(header)+len(info.Data) {
+		t.Error("the answer is not one wav with one header")
+	}
+}
