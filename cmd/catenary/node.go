@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -20,7 +19,6 @@ import (
 type node struct {
 	pools  *coldstart.Pools
 	models *gpu.Runtime
-	drain  time.Duration
 }
 
 // run runs pools and models until ctx ends. The pools end first: their calls use models.

@@ -168,7 +168,7 @@ func (c *serveCmd) newNode(log *slog.Logger, data string, st *store.Store, metri
 	if err != nil {
 		return nil, err
 	}
-	return &node{pools: pools, models: models, drain: c.Drain}, nil
+	return &node{pools: pools, models: models}, nil
 }
 
 // dataFolder returns the folder for store and caches, made if it is not there.
