@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/catenary-run/catenary/functions"
+	_ "github.com/catenary-run/catenary/gpu/llama/libffi" // says what to install, where the binding would panic
 )
 
 // The pinned pair. See the package's doc.

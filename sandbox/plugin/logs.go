@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"math"
 	"os"
@@ -137,22 +136,6 @@ func beginsCrash(line string) bool {
 		}
 	}
 	return false
-}
-
-// output returns a writer for one more output of the process: what go-plugin brings over the connection.
-func (l *logs) output() io.Writer { return &output{logs: l} }
-
-type output struct {
-	logs  *logs
-	lines splitter // guarded by logs.mu
-}
-
-// Write takes the next bytes of the output.
-func (o *output) Write(b []byte) (int, error) {
-	o.logs.mu.Lock()
-	defer o.logs.mu.Unlock()
-	o.lines.write(b, o.logs.emit)
-	return len(b), nil
 }
 
 // splitter makes lines of bytes. The zero value is ready.
