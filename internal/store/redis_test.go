@@ -13,13 +13,14 @@ import (
 	"github.com/alicebob/miniredis/v2"
 
 	"github.com/catenary-run/catenary/functions"
+	"github.com/catenary-run/catenary/internal/testkit"
 )
 
 // TestRedis_WatchOutlivesTheServer: what was set while the server was new and the watcher not there yet is seen.
 func TestRedis_WatchOutlivesTheServer(t *testing.T) {
-	port := freePort(t)
+	port := testkit.FreePort(t)
 	first := startRedis(t, port)
-	s, other := open(t, first.url(), t.TempDir()), open(t, first.url(), t.TempDir())
+	s, other := open(t, first.URL(), t.TempDir()), open(t, first.URL(), t.TempDir())
 	old, lost := functions.DigestOf([]byte("old")), functions.DigestOf([]byte("lost"))
 	for rev := range uint64(2) {
 		if _, err := other.SetAlias(t.Context(), "chain/voice", old, rev); err != nil {
@@ -33,7 +34,7 @@ func TestRedis_WatchOutlivesTheServer(t *testing.T) {
 	if a := <-seen; a.Digest != old || a.Rev != 2 {
 		t.Fatalf("got %v, want revision 2", a)
 	}
-	first.stop(t)
+	first.Stop(t)
 	startRedis(t, port) // empty: the revisions begin anew
 	if _, err := other.SetAlias(t.Context(), "chain/voice", lost, 0); err != nil {
 		t.Fatal(err)
@@ -55,12 +56,12 @@ func TestRedis_WatchOutlivesTheServer(t *testing.T) {
 
 // TestRedis_WrongPassword is not an outage, and not told to the world.
 func TestRedis_WrongPassword(t *testing.T) {
-	server := startRedis(t, freePort(t), "--requirepass", "right")
-	good := open(t, "redis://:right@"+server.addr(), t.TempDir())
+	server := startRedis(t, testkit.FreePort(t), "--requirepass", "right")
+	good := open(t, "redis://:right@"+server.Addr, t.TempDir())
 	if err := good.Ping(t.Context()); err != nil {
 		t.Error(err)
 	}
-	bad := open(t, "redis://:hunter2@"+server.addr(), t.TempDir())
+	bad := open(t, "redis://:hunter2@"+server.Addr, t.TempDir())
 	if err := bad.Ping(t.Context()); !errors.Is(err, functions.ErrDenied) || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("got %v, want ErrDenied without the password", err)
 	}
@@ -68,8 +69,8 @@ func TestRedis_WrongPassword(t *testing.T) {
 
 // TestRedis_FullServer: a server without memory says so.
 func TestRedis_FullServer(t *testing.T) {
-	server := startRedis(t, freePort(t), "--maxmemory", "4mb", "--maxmemory-policy", "noeviction")
-	s := open(t, server.url(), t.TempDir())
+	server := startRedis(t, testkit.FreePort(t), "--maxmemory", "4mb", "--maxmemory-policy", "noeviction")
+	s := open(t, server.URL(), t.TempDir())
 	data := make([]byte, 16<<20)
 	if _, err := s.Put(t.Context(), functions.DigestOf(data), bytes.NewReader(data)); !errors.Is(err, functions.ErrMemoryLimit) {
 		t.Errorf("got %v, want ErrMemoryLimit", err)
@@ -81,9 +82,9 @@ func TestRedis_FullServer(t *testing.T) {
 
 // TestRedis_Damage: what was changed in Redis is an error, and never gets into the node's folder.
 func TestRedis_Damage(t *testing.T) {
-	server := startRedis(t, freePort(t))
+	server := startRedis(t, testkit.FreePort(t))
 	dir := t.TempDir()
-	s := open(t, server.url(), dir)
+	s := open(t, server.URL(), dir)
 	ctx := t.Context()
 	record, err := s.PutRecord(ctx, functions.RecordGraph, []byte(`{"a":1}`))
 	if err != nil {
@@ -128,8 +129,8 @@ func TestRedis_Damage(t *testing.T) {
 
 // TestRedis_PathNeedsNoServerOnceFetched: a node starts functions with its own copies.
 func TestRedis_PathNeedsNoServerOnceFetched(t *testing.T) {
-	server := startRedis(t, freePort(t))
-	s := open(t, server.url(), t.TempDir())
+	server := startRedis(t, testkit.FreePort(t))
+	s := open(t, server.URL(), t.TempDir())
 	data := []byte("a blob")
 	blob := functions.DigestOf(data)
 	if _, err := s.Put(t.Context(), blob, bytes.NewReader(data)); err != nil {
@@ -139,7 +140,7 @@ func TestRedis_PathNeedsNoServerOnceFetched(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server.stop(t)
+	server.Stop(t)
 	again, err := s.Path(t.Context(), blob)
 	if err != nil || again != path {
 		t.Errorf("got %q, %v; want %q", again, err, path)
@@ -154,8 +155,8 @@ func TestRedis_PathNeedsNoServerOnceFetched(t *testing.T) {
 
 // TestRedis_EndedUploadLeavesNothing: whether its context ended or its bytes were wrong.
 func TestRedis_EndedUploadLeavesNothing(t *testing.T) {
-	server := startRedis(t, freePort(t))
-	s := open(t, server.url(), t.TempDir())
+	server := startRedis(t, testkit.FreePort(t))
+	s := open(t, server.URL(), t.TempDir())
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	pieces := 0

@@ -10,6 +10,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 
 	"github.com/catenary-run/catenary/functions"
+	"github.com/catenary-run/catenary/internal/testkit"
 	"github.com/catenary-run/catenary/internal/store"
 	"github.com/catenary-run/catenary/internal/store/storetest"
 )
@@ -50,10 +51,10 @@ func TestMiniredis(t *testing.T) {
 }
 
 func TestRedis(t *testing.T) {
-	server := startRedis(t, freePort(t))
+	server := startRedis(t, testkit.FreePort(t))
 	storetest.Run(t, func(t *testing.T) storetest.Backend {
 		server.flush(t)
-		return func(t *testing.T) storetest.Store { return open(t, server.url(), t.TempDir()) }
+		return func(t *testing.T) storetest.Store { return open(t, server.URL(), t.TempDir()) }
 	})
 }
 
@@ -95,7 +96,7 @@ func TestOpen_Refuses(t *testing.T) {
 
 // TestRedis_Away: a server that is not there is an error that can be retried, with its address and nothing secret.
 func TestRedis_Away(t *testing.T) {
-	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	addr := fmt.Sprintf("127.0.0.1:%d", testkit.FreePort(t))
 	s := open(t, "redis://user:hunter2@"+addr, filepath.Join(t.TempDir(), "cache"))
 	d := functions.DigestOf(nil)
 	_, recordErr := s.Record(t.Context(), functions.RecordGraph, d)
