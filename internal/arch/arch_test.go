@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"go/ast"
+	"go/build"
 	"go/parser"
 	"go/token"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -291,4 +293,82 @@ func TestReadmeExamples(t *testing.T) {
 			t.Errorf("no example has these lines of the README:\n%s", code)
 		}
 	}
+}
+
+var (
+	keptBy = regexp.MustCompile("`([a-z0-9/-]+)` (Test[A-Za-z0-9_]+)|bench ([a-z]+)")
+	skips  = regexp.MustCompile(`\.Skip(f|Now)?\(`)
+)
+
+// TestPromises: what docs/promises.md names is there, is compiled here, and does not skip itself.
+func TestPromises(t *testing.T) {
+	root := testkit.Root(t)
+	text, err := os.ReadFile(filepath.Join(root, "docs", "promises.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	benches, err := os.ReadFile(filepath.Join(root, "internal", "bench", "main.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	promises := 0
+	tests := map[string]map[string]string{} // package -> test -> its source
+	for line := range strings.Lines(string(text)) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 4 || strings.HasPrefix(cells[1], "-") || strings.TrimSpace(cells[1]) == "promise" {
+			continue
+		}
+		promises++
+		found := keptBy.FindAllStringSubmatch(cells[2], -1)
+		if len(found) == 0 || strings.Count(cells[2], ",")+1 != len(found) {
+			t.Errorf("promise without a test or a bench, or one that can't be read: %s", line)
+		}
+		for _, m := range found {
+			if m[3] != "" {
+				if !strings.Contains(string(benches), `{"`+m[3]+`", `) {
+					t.Errorf("no bench %s: %s", m[3], line)
+				}
+				continue
+			}
+			if tests[m[1]] == nil {
+				tests[m[1]] = testsOf(t, filepath.Join(root, m[1]))
+			}
+			source, there := tests[m[1]][m[2]]
+			if !there {
+				t.Errorf("package %s has no %s: %s", m[1], m[2], line)
+			} else if skips.MatchString(source) {
+				t.Errorf("%s of %s may skip itself", m[2], m[1])
+			}
+		}
+	}
+	if promises == 0 {
+		t.Error("docs/promises.md has no table")
+	}
+}
+
+// testsOf returns the source of each test function of the package at dir that this machine compiles.
+func testsOf(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	p, err := build.ImportDir(dir, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]string{}
+	for _, name := range append(p.TestGoFiles, p.XTestGoFiles...) {
+		src, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fset := token.NewFileSet()
+		f, err := parser.ParseFile(fset, name, src, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, decl := range f.Decls {
+			if fn, ok := decl.(*ast.FuncDecl); ok && fn.Recv == nil && strings.HasPrefix(fn.Name.Name, "Test") {
+				all[fn.Name.Name] = string(src[fset.Position(fn.Pos()).Offset:fset.Position(fn.End()).Offset])
+			}
+		}
+	}
+	return all
 }
