@@ -203,4 +203,3 @@ func (c *poolsCmd) Run(e *env) error {
 }
 
 func mib(n int64) string { return fmt.Sprintf("%.1f", float64(n)/(1<<20)) }
-

@@ -10,9 +10,9 @@ import (
 	"github.com/alicebob/miniredis/v2"
 
 	"github.com/catenary-run/catenary/functions"
-	"github.com/catenary-run/catenary/internal/testkit"
 	"github.com/catenary-run/catenary/internal/store"
 	"github.com/catenary-run/catenary/internal/store/storetest"
+	"github.com/catenary-run/catenary/internal/testkit"
 )
 
 func open(t *testing.T, url, dir string) *store.Store {
