@@ -96,6 +96,11 @@ func (c *serveCmd) Run(e *env) error {
 			return err
 		}
 	} else {
+		release, err := lockData(data)
+		if err != nil {
+			return err
+		}
+		defer release()
 		n, err := c.newNode(e.log, data, st, metrics)
 		if err != nil {
 			return err
@@ -169,20 +174,4 @@ func (c *serveCmd) newNode(log *slog.Logger, data string, st *store.Store, metri
 		return nil, err
 	}
 	return &node{pools: pools, models: models}, nil
-}
-
-// dataFolder returns the folder for store and caches, made if it is not there.
-func dataFolder(dir string) (string, error) {
-	if dir == "" {
-		base := os.Getenv("XDG_DATA_HOME")
-		if base == "" {
-			home, err := os.UserHomeDir()
-			if err != nil {
-				return "", fmt.Errorf("no folder for data: name one with --data: %w", err)
-			}
-			base = filepath.Join(home, ".local", "share")
-		}
-		dir = filepath.Join(base, "catenary")
-	}
-	return dir, os.MkdirAll(dir, 0o700)
 }
