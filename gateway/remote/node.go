@@ -180,7 +180,8 @@ func (n *Node) Pools(ctx context.Context) (gateway.Pools, error) {
 	return gateway.PoolsFrom(resp), nil
 }
 
-// failure returns an error of the client in our vocabulary, and nil for nil.
+// failure returns an error of the client in our vocabulary, and nil for nil. It does not wrap Connect's own error: a
+// door that saw one would pass it on as it is, without the step that failed.
 func (n *Node) failure(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
@@ -195,9 +196,9 @@ func (n *Node) failure(ctx context.Context, err error) error {
 	case connect.CodeDeadlineExceeded: // the node's clock was faster
 		return fmt.Errorf("%w: node %s", context.DeadlineExceeded, n.url)
 	case connect.CodeResourceExhausted:
-		return fmt.Errorf("%w: node %s: %w", functions.ErrOutputLimit, n.url, err)
+		return fmt.Errorf("%w: node %s: %v", functions.ErrOutputLimit, n.url, err)
 	case connect.CodeUnimplemented:
-		return fmt.Errorf("%w: %s is not a node: %w; start one with catenary serve --role node", functions.ErrInvalid, n.url, err)
+		return fmt.Errorf("%w: %s is not a node: %v; start one with catenary serve --role node", functions.ErrInvalid, n.url, err)
 	}
-	return fmt.Errorf("%w: node %s: %w; call again", functions.ErrUnavailable, n.url, err)
+	return fmt.Errorf("%w: node %s: %v; call again", functions.ErrUnavailable, n.url, err)
 }

@@ -7,9 +7,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 
+	"connectrpc.com/connect"
 	"github.com/catenary-run/catenary/functions"
 	"github.com/catenary-run/catenary/functions/invokertest"
 	"github.com/catenary-run/catenary/gateway"
@@ -195,6 +197,8 @@ func TestInvoke_NoNode(t *testing.T) {
 	srv.Close()
 	if _, err := n.Invoke(t.Context(), functions.Call{Ref: ref}, functions.Items(), discard); !errors.Is(err, functions.ErrUnavailable) || !functions.Retryable(err) {
 		t.Errorf("Invoke: got %v, want a retryable %v", err, functions.ErrUnavailable)
+	} else if _, ok := errors.AsType[*connect.Error](err); ok || !strings.Contains(err.Error(), srv.URL) {
+		t.Errorf("Invoke: got %v, want our own error that names the node", err)
 	}
 	if _, err := n.Pools(t.Context()); !errors.Is(err, functions.ErrUnavailable) {
 		t.Errorf("Pools: got %v, want %v", err, functions.ErrUnavailable)
