@@ -76,7 +76,8 @@ func callerTimeout(r *http.Request) (context.Context, context.CancelFunc, error)
 	if err != nil || ms <= 0 || len(text) > 10 { // ten digits are Connect's bound
 		return r.Context(), func() {}, fmt.Errorf("%w: header %s: %q is not a count of milliseconds", functions.ErrInvalid, header, clip(text))
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), time.Duration(ms)*time.Millisecond)
+	limit := time.Duration(ms) * time.Millisecond
+	ctx, cancel := context.WithTimeoutCause(r.Context(), limit, fmt.Errorf("%w: the caller's limit for the call is %v", context.DeadlineExceeded, limit))
 	return ctx, cancel, nil
 }
 

@@ -211,3 +211,39 @@ func TestNodeOnly(t *testing.T) {
 		}
 	}
 }
+
+// A run that its limit ended leaves the connection fit for the next one.
+func TestServe_TimeoutSparesTheConnection(t *testing.T) {
+	sv := serve(t, func(c *Config) { c.CallTimeout = 200 * time.Millisecond })
+	for name, client := range map[string]*http.Client{"HTTP/1.1": {Transport: new(http.Transport)}, "HTTP/2": sv.http} {
+		for _, tc := range []struct {
+			chain  string
+			header string
+			status int
+		}{
+			{chain: "slow", status: http.StatusGatewayTimeout}, // by the server's limit
+			{chain: "shout", status: http.StatusOK},
+			{chain: "slow", header: "10", status: http.StatusGatewayTimeout}, // by the caller's
+			{chain: "shout", status: http.StatusOK},
+		} {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, sv.url+"/chains/"+tc.chain, strings.NewReader("x"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Content-Type", "text/plain")
+			if tc.header != "" {
+				req.Header.Set("Connect-Timeout-Ms", tc.header)
+			}
+			resp, err := client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+			if resp.StatusCode != tc.status || err != nil {
+				t.Errorf("%s: %s: got %d %s, %v, want %d", name, tc.chain, resp.StatusCode, body, err, tc.status)
+			}
+		}
+		client.CloseIdleConnections()
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -184,19 +185,41 @@ func (s *Server) admit(next http.Handler) http.Handler {
 		ctx, cancel := limited(r.Context(), s.cfg.CallTimeout)
 		defer cancel()
 		setDeadlines(w, s.cfg.CallTimeout+writeGrace)
-		// A read of the body does not see the context: a deadline in the past ends it.
+		// A read of the body does not see the context: a deadline in the past ends it. When the body is read there is
+		// nothing to end, and over HTTP/1 the deadline would break the connection for the requests that follow.
 		ended := make(chan struct{})
 		stop := context.AfterFunc(ctx, func() {
 			defer close(ended)
 			_ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0))
 		})
-		defer func() {
-			if !stop() {
-				<-ended // w is not ours any more when this returns
+		settle := sync.OnceFunc(func() {
+			if stop() {
+				return
 			}
-		}()
-		next.ServeHTTP(w, r.WithContext(ctx))
+			<-ended // w is not ours any more when this returns
+			if r.ProtoMajor == 1 {
+				w.Header().Set("Connection", "close") // it is broken already
+			}
+		})
+		defer settle()
+		r = r.WithContext(ctx)
+		r.Body = &endingBody{r.Body, settle}
+		next.ServeHTTP(w, r)
 	})
+}
+
+// endingBody calls ended when the body has ended, whichever way.
+type endingBody struct {
+	io.ReadCloser
+	ended func()
+}
+
+func (b *endingBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil {
+		b.ended()
+	}
+	return n, err
 }
 
 // limited returns a context that ends after limit, and says that it was the server's limit.
