@@ -100,7 +100,7 @@ func try(ctx context.Context, w *worker, req *gpuv1.LoadRequest) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if err = gpuv1.ErrorOf(err); !errors.Is(err, gpuv1.ErrBroken) {
+	if err = gpuv1.ErrorOf(ctx, err); !errors.Is(err, gpuv1.ErrBroken) {
 		return err
 	}
 	w.kill()

@@ -152,7 +152,7 @@ func (p *process) connect(ctx context.Context) (*worker, error) {
 	client := gpuv1.NewWorkerClient(conn)
 	res, err := client.Describe(ctx, &gpuv1.DescribeRequest{})
 	if err != nil {
-		return nil, errors.Join(gpuv1.ErrorOf(err), conn.Close())
+		return nil, errors.Join(gpuv1.ErrorOf(ctx, err), conn.Close())
 	}
 	w := &worker{
 		client:      client,

@@ -151,7 +151,7 @@ func (r *Runtime) load(ctx context.Context, w *worker, m *model) {
 		}
 		res, err := w.client.Load(ctx, r.loadRequest(m, path))
 		if err != nil {
-			return nil, r.explain(w, m, err)
+			return nil, r.explain(ctx, w, m, err)
 		}
 		return res.GetResidency(), nil
 	})
@@ -170,7 +170,7 @@ func (r *Runtime) wake(ctx context.Context, w *worker, m *model) {
 	r.raise(w, m, func() (*gpuv1.Residency, error) {
 		res, err := w.client.Wake(ctx, &gpuv1.WakeRequest{Id: string(m.ref.Digest)})
 		if err != nil {
-			return nil, r.explain(w, m, err)
+			return nil, r.explain(ctx, w, m, err)
 		}
 		return res.GetResidency(), nil
 	})
@@ -197,24 +197,24 @@ func (r *Runtime) raise(w *worker, m *model, do func() (*gpuv1.Residency, error)
 }
 
 func (r *Runtime) park(ctx context.Context, w *worker, m *model) {
-	r.lower(w, m, TierParked, func() error {
+	r.lower(ctx, w, m, TierParked, func() error {
 		_, err := w.client.Park(ctx, &gpuv1.ParkRequest{Id: string(m.ref.Digest)})
 		return err
 	})
 }
 
 func (r *Runtime) unload(ctx context.Context, w *worker, m *model) {
-	r.lower(w, m, TierCold, func() error {
+	r.lower(ctx, w, m, TierCold, func() error {
 		_, err := w.client.Unload(ctx, &gpuv1.UnloadRequest{Id: string(m.ref.Digest)})
 		return err
 	})
 }
 
 // lower brings m to a lower tier by way of do. Calls that came meanwhile raise it again.
-func (r *Runtime) lower(w *worker, m *model, to Tier, do func() error) {
+func (r *Runtime) lower(ctx context.Context, w *worker, m *model, to Tier, do func() error) {
 	err := do()
 	if err != nil {
-		err = r.explain(w, m, err)
+		err = r.explain(ctx, w, m, err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -74,7 +74,7 @@ func (r *Runtime) pump(ctx context.Context, l *lease, req functions.Generation, 
 		return l.model.errorf("%w", errStopping)
 	default:
 	}
-	return r.explain(l.worker, l.model, err)
+	return r.explain(ctx, l.worker, l.model, err)
 }
 
 // drain waits for the end of a stream whose context has ended, which frees what gRPC holds for it.
@@ -86,10 +86,10 @@ func drain(stream grpc.ServerStreamingClient[gpuv1.GenerateResponse]) error {
 	}
 }
 
-// explain turns an error of a call to w into one for callers. If w did not answer it is ended for good, so that the
+// explain turns an error of a call to w, made with ctx, into one for callers. If w did not answer it is ended for good, so that the
 // next call finds another.
-func (r *Runtime) explain(w *worker, m *model, err error) error {
-	err = gpuv1.ErrorOf(err)
+func (r *Runtime) explain(ctx context.Context, w *worker, m *model, err error) error {
+	err = gpuv1.ErrorOf(ctx, err)
 	if !errors.Is(err, gpuv1.ErrBroken) {
 		return m.errorf("%w", err)
 	}

@@ -44,9 +44,10 @@ func StatusOf(err error) error {
 	return st.Err()
 }
 
-// ErrorOf returns the error that StatusOf was given on the other side. A status that the worker did not write is the
-// context error that it stands for, or an error wrapping [ErrBroken]. It returns nil for nil.
-func ErrorOf(err error) error {
+// ErrorOf returns the error that StatusOf was given on the other side, for a call that was made with ctx. A status that
+// the worker did not write is the context error that it stands for, if ctx has ended; otherwise it wraps [ErrBroken]: a
+// connection that is closed when its worker dies cancels the calls on it. It returns nil for nil.
+func ErrorOf(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -60,12 +61,12 @@ func ErrorOf(err error) error {
 			}
 		}
 	}
-	switch st.Code() {
-	case codes.Canceled:
+	switch code := st.Code(); {
+	case code == codes.Canceled && ctx.Err() != nil:
 		return context.Canceled
-	case codes.DeadlineExceeded:
+	case code == codes.DeadlineExceeded && ctx.Err() != nil:
 		return context.DeadlineExceeded
-	case codes.ResourceExhausted: // a message over gRPC's size limit
+	case code == codes.ResourceExhausted: // a message over gRPC's size limit
 		return &functions.Failure{Code: functions.CodeOf(functions.ErrInvalid), Message: "request to the model: " + st.Message()}
 	}
 	return errors.Join(ErrBroken, err)

@@ -22,7 +22,7 @@ func TestErrorsCrossTheWire(t *testing.T) {
 	}
 	for _, want := range sentinels {
 		err := fmt.Errorf("model llm: %w: do this", want)
-		got := ErrorOf(StatusOf(err))
+		got := ErrorOf(t.Context(), StatusOf(err))
 		if !errors.Is(got, want) {
 			t.Errorf("%v: got %v after the wire", want, got)
 		}
@@ -39,30 +39,36 @@ func TestErrorsCrossTheWire(t *testing.T) {
 }
 
 func TestErrorOf(t *testing.T) {
+	here := t.Context()
+	gone, cancel := context.WithCancel(here)
+	cancel()
 	tests := []struct {
 		name string
+		ctx  context.Context
 		err  error
 		want error
 	}{
-		{"a dead connection", status.Error(codes.Unavailable, "error reading from server: EOF"), ErrBroken},
-		{"an unknown method", status.Error(codes.Unimplemented, "unknown method"), ErrBroken},
-		{"the caller went away", status.Error(codes.Canceled, "context canceled"), context.Canceled},
-		{"too late", status.Error(codes.DeadlineExceeded, "context deadline exceeded"), context.DeadlineExceeded},
-		{"a huge request", status.Error(codes.ResourceExhausted, "received message larger than max"), functions.ErrInvalid},
+		{"a connection closed under a call", here, status.Error(codes.Canceled, "grpc: the client connection is closing"), ErrBroken},
+		{"a deadline that nobody set", here, status.Error(codes.DeadlineExceeded, "context deadline exceeded"), ErrBroken},
+		{"a dead connection", here, status.Error(codes.Unavailable, "error reading from server: EOF"), ErrBroken},
+		{"an unknown method", here, status.Error(codes.Unimplemented, "unknown method"), ErrBroken},
+		{"the caller went away", gone, status.Error(codes.Canceled, "context canceled"), context.Canceled},
+		{"too late", gone, status.Error(codes.DeadlineExceeded, "context deadline exceeded"), context.DeadlineExceeded},
+		{"a huge request", here, status.Error(codes.ResourceExhausted, "received message larger than max"), functions.ErrInvalid},
 	}
 	for _, tt := range tests {
-		if got := ErrorOf(tt.err); !errors.Is(got, tt.want) {
+		if got := ErrorOf(tt.ctx, tt.err); !errors.Is(got, tt.want) {
 			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)
 		}
 	}
-	if ErrorOf(nil) != nil || StatusOf(nil) != nil {
+	if ErrorOf(t.Context(), nil) != nil || StatusOf(nil) != nil {
 		t.Error("nil does not stay nil")
 	}
 }
 
 func TestStatusOfBoundsTheText(t *testing.T) {
 	err := fmt.Errorf("%w: %s\xff", functions.ErrInvalid, strings.Repeat("é", 10_000))
-	got := ErrorOf(StatusOf(err))
+	got := ErrorOf(t.Context(), StatusOf(err))
 	if n := len(got.Error()); n > maxMessage+3 {
 		t.Errorf("text has %d bytes, want at most %d", n, maxMessage+3)
 	}

@@ -123,7 +123,7 @@ func generate(ctx context.Context, c gpuv1.WorkerClient, id, content string, tok
 	if err == io.EOF {
 		return text, finish, nil
 	}
-	return text, finish, gpuv1.ErrorOf(err)
+	return text, finish, gpuv1.ErrorOf(ctx, err)
 }
 
 func TestLifeOfAModel(t *testing.T) {
@@ -167,7 +167,7 @@ func TestLifeOfAModel(t *testing.T) {
 				t.Errorf("unload: %v", err)
 			}
 		}
-		if _, err := c.Wake(ctx, &gpuv1.WakeRequest{Id: "m"}); !errors.Is(gpuv1.ErrorOf(err), functions.ErrNotFound) {
+		if _, err := c.Wake(ctx, &gpuv1.WakeRequest{Id: "m"}); !errors.Is(gpuv1.ErrorOf(t.Context(), err), functions.ErrNotFound) {
 			t.Errorf("unloaded: got %v, want ErrNotFound", err)
 		}
 		if err := stop(); err != nil {
@@ -182,14 +182,14 @@ func TestRefusedLoadLeavesNothing(t *testing.T) {
 		svc := newService(engine, nil)
 		c, stop := serveFake(t, svc)
 		for range maxModels + 1 {
-			if _, err := c.Load(t.Context(), &gpuv1.LoadRequest{Id: "m"}); !errors.Is(gpuv1.ErrorOf(err), functions.ErrInvalid) {
+			if _, err := c.Load(t.Context(), &gpuv1.LoadRequest{Id: "m"}); !errors.Is(gpuv1.ErrorOf(t.Context(), err), functions.ErrInvalid) {
 				t.Fatalf("got %v, want ErrInvalid", err)
 			}
 		}
 		if n := len(svc.models); n != 0 {
 			t.Errorf("%d models are kept", n)
 		}
-		if _, err := c.Load(t.Context(), &gpuv1.LoadRequest{}); !errors.Is(gpuv1.ErrorOf(err), functions.ErrInvalid) {
+		if _, err := c.Load(t.Context(), &gpuv1.LoadRequest{}); !errors.Is(gpuv1.ErrorOf(t.Context(), err), functions.ErrInvalid) {
 			t.Errorf("no id: got %v, want ErrInvalid", err)
 		}
 		engine.err = nil
@@ -198,7 +198,7 @@ func TestRefusedLoadLeavesNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, err := c.Load(t.Context(), &gpuv1.LoadRequest{Id: "one more"}); !errors.Is(gpuv1.ErrorOf(err), functions.ErrMemoryLimit) {
+		if _, err := c.Load(t.Context(), &gpuv1.LoadRequest{Id: "one more"}); !errors.Is(gpuv1.ErrorOf(t.Context(), err), functions.ErrMemoryLimit) {
 			t.Errorf("one model too many: got %v, want ErrMemoryLimit", err)
 		}
 		if err := stop(); err != nil {
@@ -276,7 +276,7 @@ func TestNoEngine(t *testing.T) {
 		if err != nil || !strings.Contains(d.GetUnavailable(), "install it") {
 			t.Errorf("describe: %v, %v", d, err)
 		}
-		if _, err := c.Load(t.Context(), &gpuv1.LoadRequest{Id: "m"}); !errors.Is(gpuv1.ErrorOf(err), functions.ErrNoDevice) {
+		if _, err := c.Load(t.Context(), &gpuv1.LoadRequest{Id: "m"}); !errors.Is(gpuv1.ErrorOf(t.Context(), err), functions.ErrNoDevice) {
 			t.Errorf("load: got %v, want ErrNoDevice", err)
 		}
 		if err := stop(); err != nil {
