@@ -41,7 +41,7 @@ func (s *Server) execute(ctx context.Context, r run) (chains.Report, error) {
 			s.hold(it)
 			return r.out(ctx, it)
 		}),
-		Observe: r.observe, Observed: observed, Log: s.log.With("chain", name, "run", r.id),
+		Observe: r.observe, Observed: observed, Log: s.log, // chains names chain and run itself
 	})
 	took := time.Since(begin)
 	s.metrics.ran(r.door, took)
