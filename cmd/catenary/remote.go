@@ -67,8 +67,12 @@ func (c *deployCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
+	plugins := map[string]bool{} // a process has no image, and nobody expects one
+	for _, m := range b.Manifests {
+		plugins[m.Name] = m.Kind == functions.KindPlugin
+	}
 	for _, f := range done.Functions {
-		if !f.Captured {
+		if !f.Captured && !plugins[f.Name] {
 			fmt.Fprintf(e.stderr, "function %s starts anew for each instance: %s\n", f.Name, f.Why)
 		}
 	}
