@@ -37,6 +37,7 @@ type observed struct {
 	Starting  int
 	Leaving   int // instances that are being closed: they need the code, and count for nothing else
 	Code      codeState
+	Rush      bool // starts go on that somebody waits for, on the whole node
 	Stopping  bool // the whole node shuts down
 }
 
@@ -76,13 +77,15 @@ type decision struct {
 	Unload bool
 	Start  int
 	Stop   int       // of the ready instances, the oldest
+	Defer  bool      // decide again when the rush is over
 	Next   time.Time // when to decide again if nothing happens before; zero: never
 }
 
 // decide says what to do about one pool.
 //
 //	wanted  = one instance per call, running or waiting; at least one while somebody wakes the version or it is hot
-//	start   = wanted (at most Max) - alive, once the code is there; one at a time after a failure
+//	start   = wanted (at most Max) - alive, once the code is there; one at a time after a failure. One that nobody waits
+//	          for, to be there for the next call, leaves the processor to those that somebody waits for
 //	stop    = ready instances that nobody has used for Idle, as far as they are not wanted
 //	unload  = when nothing is alive any more, for a version whose code does not stay
 func decide(sp spec, o observed, st state, now time.Time) (state, decision) {
@@ -108,6 +111,9 @@ func decide(sp spec, o observed, st state, now time.Time) (state, decision) {
 		missing = max(0, min(missing, 1-o.Starting)) // one start tries for all
 	}
 	paused := now.Before(st.RetryAt)
+	if missing > 0 && o.Rush && o.Calls+o.Wakers == 0 && !o.Stopping {
+		missing, d.Defer = 0, true
+	}
 
 	switch {
 	case o.Stopping:

@@ -29,6 +29,8 @@ type Pools struct {
 	mu       sync.Mutex // guards the fields below, and all pools and instances
 	pools    map[functions.Digest]*pool
 	dirty    map[*pool]struct{} // those about which something has changed
+	rushing  map[*pool]struct{} // those that are starting something that somebody waits for
+	deferred map[*pool]struct{} // those whose spare instance waits until nobody is rushing
 	due      time.Time          // no pool wants to be looked at before this; zero: none at all
 	held     int64              // bytes that all pools hold, as far as they are accounted
 	active   map[*activeCall]struct{}
@@ -60,6 +62,8 @@ func New(config Config, deps Deps) (*Pools, error) {
 		poke:      make(chan struct{}, 1),
 		pools:     map[functions.Digest]*pool{},
 		dirty:     map[*pool]struct{}{},
+		rushing:   map[*pool]struct{}{},
+		deferred:  map[*pool]struct{}{},
 		active:    map[*activeCall]struct{}{},
 	}
 	p.metrics, err = newMetrics(deps.Metrics, p)
@@ -127,7 +131,11 @@ func (p *Pools) step(starts context.Context, tasks *sync.WaitGroup) (next time.T
 	}
 	var todo []func()
 	for pl := range p.dirty {
+		p.noteRush(pl)
+	}
+	for pl := range p.dirty {
 		todo = append(todo, p.look(starts, pl, now)...)
+		p.noteRush(pl)
 		p.dueBy(pl.nextLook)
 		p.account(pl)
 		if pl.manifest == nil && pl.empty() && p.pools[pl.ref.Digest] == pl { // it could not even be looked up
@@ -135,6 +143,12 @@ func (p *Pools) step(starts context.Context, tasks *sync.WaitGroup) (next time.T
 		}
 	}
 	clear(p.dirty)
+	if len(p.rushing) == 0 {
+		for pl := range p.deferred {
+			p.changed(pl)
+		}
+		clear(p.deferred)
+	}
 	if p.held > p.config.MemBytes {
 		todo = append(todo, p.reclaim()...)
 	}
@@ -147,6 +161,15 @@ func (p *Pools) step(starts context.Context, tasks *sync.WaitGroup) (next time.T
 		tasks.Go(do)
 	}
 	return next
+}
+
+// noteRush keeps book of whether pl is starting something that somebody waits for. mu is held.
+func (p *Pools) noteRush(pl *pool) {
+	if len(pl.calls)+len(pl.wakers) > 0 && (pl.starting > 0 || pl.code == codeLoading) {
+		p.rushing[pl] = struct{}{}
+	} else {
+		delete(p.rushing, pl)
+	}
 }
 
 // dueBy notes that a pool wants to be looked at by t, if t is a time. Should the pool change its mind, the loop wakes
@@ -185,8 +208,13 @@ func (p *Pools) look(starts context.Context, pl *pool, now time.Time) (todo []fu
 	pl.finished = nil
 
 	var d decision
-	pl.state, d = decide(pl.spec(p.config), pl.observe(p.stopping), pl.state, now)
+	o := pl.observe(p.stopping)
+	o.Rush = len(p.rushing) > 0
+	pl.state, d = decide(pl.spec(p.config), o, pl.state, now)
 	pl.nextLook = d.Next
+	if d.Defer {
+		p.deferred[pl] = struct{}{}
+	}
 	if d.Load {
 		pl.code, pl.loadBegan = codeLoading, now
 		todo = append(todo, func() { p.load(starts, pl) })

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -50,6 +51,37 @@ func TestWake_PathTakesTheMaximum(t *testing.T) {
 		}
 		if got := time.Since(began); got != 1550*ms {
 			t.Errorf("step by step: got %v, want the sum, 1550ms", got)
+		}
+	})
+}
+
+// TestWake_SparesComeAfterTheRush: the instance that a used one leaves missing is started when nobody waits for another
+// start any more, here 750 ms later.
+func TestWake_SparesComeAfterTheRush(t *testing.T) {
+	var spares []time.Duration
+	driver := &fake{spent: true, start: 50 * ms}
+	run(t, driver, nil, func(t *testing.T, n *node) {
+		quick, slow := n.function("quick", nil), n.function("slow", nil)
+		began := time.Now()
+		driver.startOf = map[string]time.Duration{"quick": 50 * ms, "slow": 800 * ms}
+		driver.onStart = func(m *functions.Manifest, _ int) error {
+			if m.Name == "quick" {
+				spares = append(spares, time.Since(began))
+			}
+			return nil
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if err := n.Wake(t.Context(), []functions.Ref{quick, slow}, nil); err != nil {
+				t.Error(err)
+			}
+		})
+		n.call(t, quick)
+		wg.Wait()
+		time.Sleep(time.Second)
+		n.want(t, quick, Hot, 1)
+		if want := []time.Duration{50 * ms, 850 * ms}; !slices.Equal(spares, want) {
+			t.Errorf("instances of quick were there after %v, want %v", spares, want)
 		}
 	})
 }
