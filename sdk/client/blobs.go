@@ -121,9 +121,16 @@ func (c *Client) hasBlob(ctx context.Context, d functions.Digest) (bool, error) 
 		return true, nil
 	case http.StatusNotFound:
 		return false, nil
-	default: // a HEAD has no body that would say more
-		return false, fmt.Errorf("%w: look up blob %s: the server answered %s", functions.ErrUnavailable, d.Short(), resp.Status)
 	}
+	// The reply to a HEAD has no body that would say why: ask again.
+	if req, err = http.NewRequestWithContext(ctx, http.MethodGet, c.blobURL(d), nil); err != nil {
+		return false, err
+	}
+	if resp, err = c.do(req); err != nil {
+		return false, fmt.Errorf("look up blob %s: %w", d.Short(), err)
+	}
+	_ = resp.Body.Close()
+	return true, nil
 }
 
 func (c *Client) blobURL(d functions.Digest) string { return c.base + "/blobs/" + d.Hex() }

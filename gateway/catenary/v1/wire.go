@@ -3,6 +3,7 @@ package catenaryv1
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -64,7 +65,11 @@ func (x *Failure) Err() error {
 	if f.Step == "" {
 		return f
 	}
-	return &functions.StepError{Chain: f.Chain, Step: f.Step, Err: f}
+	// A StepError names chain and step before the text of what it wraps, as the sender's did.
+	step := &functions.StepError{Chain: f.Chain, Step: f.Step, Err: errors.New("")}
+	f.Message = strings.TrimPrefix(f.Message, step.Error())
+	step.Err = f
+	return step
 }
 
 // FailureIn returns the failure that a Connect error carries as a detail, or nil.
