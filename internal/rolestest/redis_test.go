@@ -53,9 +53,7 @@ func TestTwoGateways(t *testing.T) {
 		}
 	}
 	_, err = connect(t, a).Deploy(t.Context(), bundle(t))
-	if !errors.Is(err, functions.ErrUnavailable) || !functions.Retryable(err) || !strings.Contains(err.Error(), redis.Addr) {
-		t.Errorf("deploy without Redis: got %v, want a retryable %v that says where Redis is missing", err, functions.ErrUnavailable)
-	}
+	unavailable(t, redis, err)
 
 	testkit.StartRedis(t, port, keep...)
 	testkit.Eventually(t, "a deploy to work again", func() bool {
@@ -67,6 +65,14 @@ func TestTwoGateways(t *testing.T) {
 	})
 	// B is told again, too, or looks it up until then: either way it does not stay behind.
 	testkit.Eventually(t, "B to answer as the new chain does", func() bool { return ask(t, b, "drip", `{"count":3}`) == "[0,1,2]" })
+}
+
+// unavailable checks the error of a deploy without Redis.
+func unavailable(t *testing.T, redis *testkit.Redis, err error) {
+	t.Helper()
+	if !errors.Is(err, functions.ErrUnavailable) || !functions.Retryable(err) || !strings.Contains(err.Error(), redis.Addr) {
+		t.Errorf("deploy without Redis: got %v, want a retryable %v that says where Redis is missing", err, functions.ErrUnavailable)
+	}
 }
 
 // announced waits until the watch has told s of n versions of the chain drip. The chain was not called on s meanwhile,

@@ -101,6 +101,7 @@ func TestGatewayAndNode(t *testing.T) {
 			t.Errorf("the next call: got %s", got)
 		}
 	})
+	whole := t
 	t.Run("the node dies", func(t *testing.T) {
 		var err error
 		killed := false
@@ -114,13 +115,21 @@ func TestGatewayAndNode(t *testing.T) {
 		_, err = connect(t, gateway).RunJSON(t.Context(), "drip", []byte(`{"count":2}`))
 		lost(t, "a call meanwhile", err)
 
-		node = serveAt(t, node, nodeFlags...)
+		node = serveAt(whole, node, nodeFlags...) // it outlives this part
 		if got := ask(t, gateway, "drip", `{"count":2}`); got != "[0,1]" {
 			t.Errorf("with the node back: got %s", got)
 		}
 		if got := ask(t, gateway, "hello", `{"name":"Tom","age":7}`); got != `"Hi Tom!"` {
 			t.Errorf("with the node back: got %s", got)
 		}
+	})
+	t.Run("the store dies", func(t *testing.T) {
+		redis.Stop(t)
+		if got := ask(t, gateway, "hello", `{"name":"Tom","age":7}`); got != `"Hi Tom!"` {
+			t.Errorf("without Redis: got %s", got)
+		}
+		_, err := connect(t, gateway).Deploy(t.Context(), bundle(t))
+		unavailable(t, redis, err)
 	})
 }
 
@@ -152,7 +161,7 @@ func running(t *testing.T, gateway *testkit.Server) {
 func lost(t *testing.T, what string, err error) {
 	t.Helper()
 	f, ok := errors.AsType[*functions.Failure](err)
-	if !ok || !errors.Is(err, functions.ErrUnavailable) || !f.Retryable || f.Chain != "drip" || f.Step != "drip" {
+	if !ok || !errors.Is(err, functions.ErrUnavailable) || !f.Retryable || f.Chain != "drip" || f.Step != "drip" || strings.Count(err.Error(), "step drip") != 1 {
 		t.Errorf("%s: got %v, want a retryable %v of step drip", what, err, functions.ErrUnavailable)
 	}
 }
