@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"context"
 	"fmt"
 	"net/http"
 	"sync"
@@ -107,34 +105,6 @@ func TestFault_WorkerKilledInACall(t *testing.T) {
 	if failed == 0 {
 		t.Error("no call failed though the worker was killed while the model was leased")
 	}
-}
-
-// Whatever a server that is killed leaves running ends with it.
-func TestFault_ServerKilled(t *testing.T) {
-	t.Parallel()
-	data := stagedData(t)
-	flags := []string{"--data", data, "--llama-lib", testkit.LlamaLib(t)}
-	s := testkit.Serve(t, flags...)
-	wellEars(t, s)
-	wellModel(t, s)
-	url, body := s.URL+"/chains/assist", encode(t, contract.Job{Do: "wait"})
-	var call sync.WaitGroup
-	call.Go(func() { // ends with the server
-		_, _ = send(context.Background(), http.MethodPost, url, "application/json", bytes.NewReader(body))
-	})
-	untilBusy(t, s, "helper", 1)
-	if p, w := len(plugins(t, s)), len(workers(t, s)); p != 2 || w != 1 {
-		t.Fatalf("%d plugins and %d workers run, want 2 and 1", p, w)
-	}
-	s.Kill(t) // and waits until none of them is left
-	call.Wait()
-
-	// The next server on the same folder finds everything in order.
-	s = testkit.Serve(t, flags...)
-	wellGuest(t, s)
-	wellHelper(t, s)
-	wellEars(t, s)
-	wellModel(t, s)
 }
 
 // A caller that goes away frees what its run held.

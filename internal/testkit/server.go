@@ -58,13 +58,16 @@ func Run(t testing.TB, want int, args ...string) (stdout, stderr string) {
 }
 
 // Server is a catenary process that serves.
-type Server struct{ *process.Server }
+type Server struct {
+	*process.Server
+	killed bool // by Kill
+}
 
 // Process is a process below a server.
 type Process struct{ process.Process }
 
-// Serve starts `catenary serve` on a free port with further flags and waits until it listens. The test's end stops it,
-// and fails the test if it leaves a process behind.
+// Serve starts `catenary serve` on a free port with further flags and waits until it listens. The test's end stops it;
+// see [Server.Stop].
 func Serve(t testing.TB, flags ...string) *Server {
 	t.Helper()
 	return ServeCmd(t, exec.Command(Catenary(t), append([]string{"serve", "--addr", "127.0.0.1:0"}, flags...)...))
@@ -77,7 +80,7 @@ func ServeCmd(t testing.TB, cmd *exec.Cmd) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{p}
+	s := &Server{Server: p}
 	t.Cleanup(func() {
 		s.Stop(t)
 		if t.Failed() {
@@ -87,15 +90,28 @@ func ServeCmd(t testing.TB, cmd *exec.Cmd) *Server {
 	return s
 }
 
-// Stop ends the server by SIGTERM, waits for it, and fails the test if a descendant of it is left.
+// Stop ends the server by SIGTERM, waits for it, and fails the test if a descendant of it is left or if it did not exit
+// with 0. It may be called again, and after Kill.
 func (s *Server) Stop(t testing.TB) {
 	t.Helper()
 	s.end(t, syscall.SIGTERM)
+	if code := s.Cmd.ProcessState.ExitCode(); code != 0 && !s.killed {
+		t.Errorf("the server exited with %d, want 0", code)
+	}
+}
+
+// Terminate sends SIGTERM and does not wait.
+func (s *Server) Terminate(t testing.TB) {
+	t.Helper()
+	if err := s.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Kill ends the server by SIGKILL, waits for it, and fails the test if a descendant of it is left.
 func (s *Server) Kill(t testing.TB) {
 	t.Helper()
+	s.killed = true
 	s.end(t, syscall.SIGKILL)
 }
 
