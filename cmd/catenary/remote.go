@@ -154,7 +154,8 @@ type poolsCmd struct {
 	JSON bool `name:"json" help:"Print JSON."`
 }
 
-// functionRow and modelRow are what `catenary pools --json` prints.
+// functionRow and modelRow are what `catenary pools --json` prints. Why is there only if there is something to explain:
+// a function without an image, a model that is unavailable.
 type functionRow struct {
 	Name      string  `json:"name"`
 	Kind      string  `json:"kind"`
@@ -165,7 +166,6 @@ type functionRow struct {
 	Queued    int64   `json:"queued"`
 	MemBytes  int64   `json:"mem_bytes"`
 	WakeMS    float64 `json:"wake_ms"`
-	Captured  bool    `json:"captured"`
 	Why       string  `json:"why,omitempty"`
 }
 
@@ -193,12 +193,19 @@ func (c *poolsCmd) Run(e *env) error {
 	fns, models := []functionRow{}, []modelRow{}
 	var rows [][]any
 	for _, f := range held.Functions {
-		fns = append(fns, functionRow{f.Name, f.Kind, f.Digest, f.Tier, f.Instances, f.Busy, f.Queued, f.MemBytes, f.WakeMs, f.Captured, f.Why})
+		if f.Kind == string(functions.KindPlugin) {
+			f.Why = "" // a process has no image, and nobody expects one
+		}
+		fns = append(fns, functionRow{f.Name, f.Kind, f.Digest, f.Tier, f.Instances, f.Busy, f.Queued, f.MemBytes, f.WakeMs, f.Why})
 		rows = append(rows, []any{f.Name, f.Kind, f.Tier, f.Instances, f.Busy, f.Queued, mib(f.MemBytes), fmt.Sprintf("%.2f", f.WakeMs), f.Why})
 	}
 	for _, m := range held.Models {
 		models = append(models, modelRow{m.Name, m.Device, m.Tier, m.Leases, m.Queued, m.MemBytes, m.WakeMs, m.Why})
-		rows = append(rows, []any{m.Name, "model on " + m.Device, m.Tier, "-", m.Leases, m.Queued, mib(m.MemBytes), fmt.Sprintf("%.2f", m.WakeMs), m.Why})
+		kind := "model"
+		if m.Device != "" { // it has been on one
+			kind += " on " + m.Device
+		}
+		rows = append(rows, []any{m.Name, kind, m.Tier, "-", m.Leases, m.Queued, mib(m.MemBytes), fmt.Sprintf("%.2f", m.WakeMs), m.Why})
 	}
 	return list(e.stdout, c.JSON, struct {
 		Functions []functionRow `json:"functions"`
