@@ -216,7 +216,10 @@ func (p *Pools) look(starts context.Context, pl *pool, now time.Time) (todo []fu
 		p.deferred[pl] = struct{}{}
 	}
 	if d.Load {
-		pl.code, pl.loadBegan = codeLoading, now
+		pl.code = codeLoading
+		if o.Calls+o.Wakers > 0 { // what a deploy takes is no wake
+			pl.loadBegan = now
+		}
 		todo = append(todo, func() { p.load(starts, pl) })
 	}
 	began := now

@@ -231,3 +231,20 @@ func TestPrepare_JoinsACall(t *testing.T) {
 		}
 	})
 }
+
+// TestWake_TimeLeavesOutTheDeploy: what a deploy prepared ahead is not counted as the wake of the call that comes later.
+func TestWake_TimeLeavesOutTheDeploy(t *testing.T) {
+	driver := &fake{prepare: 20 * time.Second, start: 50 * ms}
+	run(t, driver, nil, func(t *testing.T, n *node) {
+		ref := n.function("speak", nil)
+		if _, err := n.Prepare(t.Context(), []functions.Ref{ref}, nil); err != nil {
+			t.Fatal(err)
+		}
+		n.call(t, ref)
+		for _, s := range n.Status() {
+			if s.WakeTime != 50*ms {
+				t.Errorf("the wake is said to have taken %v, want 50ms", s.WakeTime)
+			}
+		}
+	})
+}

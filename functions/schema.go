@@ -47,3 +47,19 @@ func (s *Schema) String() string {
 	}
 	return s.Type
 }
+
+// TextProperty says how a plain text becomes a value of s: as the value itself, then the name is empty, or as the only
+// property of an object. It returns false if neither fits.
+func (s *Schema) TextProperty() (name string, ok bool) {
+	text := func(s *Schema) bool { return s.Type == "string" && s.Format == "" }
+	if text(s) {
+		return "", true
+	}
+	if s.Type != "object" || s.Format != "" || s.Additional != nil || len(s.Properties) != 1 {
+		return "", false
+	}
+	for name, p := range s.Properties {
+		return name, text(p)
+	}
+	return "", false
+}

@@ -299,3 +299,29 @@ func FuzzSchema(f *testing.F) {
 		}
 	})
 }
+
+func TestSchema_TextProperty(t *testing.T) {
+	type one struct {
+		Text string `json:"text"`
+	}
+	type two struct{ A, B string }
+	type number struct{ N int }
+	for _, tt := range []struct {
+		schema *functions.Schema
+		name   string
+		ok     bool
+	}{
+		{functions.SchemaFor[string](), "", true},
+		{functions.SchemaFor[one](), "text", true},
+		{functions.SchemaFor[two](), "", false},
+		{functions.SchemaFor[number](), "N", false},
+		{functions.SchemaFor[[]byte](), "", false},
+		{functions.SchemaFor[functions.Blob](), "", false},
+		{functions.SchemaFor[map[string]string](), "", false},
+		{functions.SchemaFor[int](), "", false},
+	} {
+		if name, ok := tt.schema.TextProperty(); ok != tt.ok || ok && name != tt.name {
+			t.Errorf("%s: %q, %v, want %q, %v", tt.schema, name, ok, tt.name, tt.ok)
+		}
+	}
+}

@@ -26,7 +26,7 @@ type answer interface {
 
 // newAnswer picks the form of the reply by the type of the output.
 func (s *Server) newAnswer(w http.ResponseWriter, out functions.Port) answer {
-	text := plainString(out.Schema)
+	text := isText(out.Schema)
 	switch {
 	case out.Schema.Format == functions.FormatAudio:
 		return &audioAnswer{w: w, schema: out.Schema, left: s.cfg.MaxItem}
@@ -192,3 +192,9 @@ func setType(w http.ResponseWriter, mediaType string) {
 
 // errGone is the cause of a run whose caller takes no more.
 func errGone(err error) error { return fmt.Errorf("%w: the caller is gone: %w", context.Canceled, err) }
+
+// isText reports whether values of s are plain texts.
+func isText(s *functions.Schema) bool {
+	name, ok := s.TextProperty()
+	return ok && name == ""
+}

@@ -31,7 +31,7 @@ const (
 // accepts returns the media types that POST /chains/NAME takes for a schema, for people and for the Accept-Post header.
 func accepts(s *functions.Schema) []string {
 	types := []string{"application/json"}
-	if _, ok := textField(s); ok {
+	if _, ok := s.TextProperty(); ok {
 		types = append(types, "text/plain")
 	}
 	if s.Format == functions.FormatAudio || s.Format == functions.FormatBlob {
@@ -39,22 +39,6 @@ func accepts(s *functions.Schema) []string {
 	}
 	return types
 }
-
-// textField says how a text fits s: as the value itself (with an empty name), or as the one field of a struct.
-func textField(s *functions.Schema) (name string, ok bool) {
-	if plainString(s) {
-		return "", true
-	}
-	if s.Type != "object" || s.Format != "" || s.Additional != nil || len(s.Properties) != 1 {
-		return "", false
-	}
-	for name, p := range s.Properties {
-		return name, plainString(p)
-	}
-	return "", false
-}
-
-func plainString(s *functions.Schema) bool { return s.Type == "string" && s.Format == "" }
 
 // kindOf returns how a body of that content type becomes a value of s. The error wraps errMediaType and names what is
 // accepted.
@@ -76,7 +60,7 @@ func kindOf(s *functions.Schema, contentType string) (kind bodyKind, mediaType s
 		if cs := params["charset"]; cs != "" && !strings.EqualFold(cs, "utf-8") && !strings.EqualFold(cs, "us-ascii") {
 			return refuse(fmt.Sprintf("charset %q is not utf-8", clip(cs)))
 		}
-		if _, ok := textField(s); ok {
+		if _, ok := s.TextProperty(); ok {
 			return bodyText, mediaType, nil
 		}
 	case strings.HasPrefix(mediaType, "audio/"):
@@ -98,7 +82,7 @@ func parseBody(s *functions.Schema, kind bodyKind, mediaType string, body []byte
 			return nil, nil, fmt.Errorf("%w: the text is not UTF-8", functions.ErrInvalid)
 		}
 		var v any = string(body)
-		if name, _ := textField(s); name != "" {
+		if name, _ := s.TextProperty(); name != "" {
 			v = map[string]string{name: string(body)}
 		}
 		b, err := value.Encode(v)

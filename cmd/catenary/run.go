@@ -98,12 +98,9 @@ func (c *runCmd) post(ctx context.Context, server *client.Client, body []byte, m
 // observe runs the chain as a stream, tells on stderr what the steps yield, and collects the answer: audio as one wav,
 // anything else as one line of JSON for each item.
 func (c *runCmd) observe(e *env, server *client.Client, body []byte, mediaType string, answer io.Writer) error {
-	in := json.RawMessage(body)
-	switch mediaType {
-	case "text/plain":
-		in, _ = json.Marshal(string(body))
-	case wav.MediaType:
-		in, _ = json.Marshal(map[string]any{"data": body, "type": mediaType})
+	in, err := c.asJSON(e.ctx, server, body, mediaType)
+	if err != nil {
+		return err
 	}
 	var parts [][]byte
 	var timings []client.Timing
@@ -131,6 +128,28 @@ func (c *runCmd) observe(e *env, server *client.Client, body []byte, mediaType s
 	}
 	_, err = answer.Write(joined)
 	return err
+}
+
+// asJSON returns the input as the plain URL would take it, in JSON.
+func (c *runCmd) asJSON(ctx context.Context, server *client.Client, body []byte, mediaType string) (json.RawMessage, error) {
+	switch mediaType {
+	case wav.MediaType:
+		return json.Marshal(map[string]any{"data": body, "type": mediaType})
+	case "text/plain":
+		chain, err := server.Describe(ctx, c.Chain)
+		if err != nil {
+			return nil, err
+		}
+		name, ok := chain.In.Schema.TextProperty()
+		if !ok {
+			return nil, fmt.Errorf("%w: chain %s takes %s, not a text: give a .wav or .json file, or --in JSON", errUsage, c.Chain, chain.In.Schema)
+		}
+		if name != "" {
+			return json.Marshal(map[string]string{name: string(body)})
+		}
+		return json.Marshal(string(body))
+	}
+	return body, nil
 }
 
 // printTimings prints what each step took, in the order in which they started.

@@ -78,6 +78,38 @@ func (c *Client) Post(ctx context.Context, chain, contentType string, body io.Re
 	return c.do(req)
 }
 
+// Description is what a server tells of a chain.
+type Description struct {
+	Name  string         `json:"name"`
+	Graph string         `json:"graph"` // the graph that runs now
+	In    functions.Port `json:"in"`
+	Out   functions.Port `json:"out"`
+}
+
+// Describe returns the types of a chain.
+func (c *Client) Describe(ctx context.Context, chain string) (Description, error) {
+	var d Description
+	if err := functions.CheckName("chain", chain); err != nil {
+		return d, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+"/chains/"+chain, nil)
+	if err != nil {
+		return d, err
+	}
+	resp, err := c.do(req)
+	if err != nil {
+		return d, err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxDescription)).Decode(&d); err != nil {
+		return d, fmt.Errorf("%w: the server's description of chain %s: %w", functions.ErrInvalid, chain, err)
+	}
+	return d, nil
+}
+
+// maxDescription bounds what is read of a description.
+const maxDescription = 4 << 20
+
 // Events runs a chain and yields what comes as it comes. An error is the last element, and how the run ended. To stop
 // ranging cancels the run.
 func (c *Client) Events(ctx context.Context, chain string, in json.RawMessage, observe ...string) iter.Seq2[Event, error] {
