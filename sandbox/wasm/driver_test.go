@@ -165,6 +165,11 @@ func TestDriver_FindsWhatItPrepared(t *testing.T) {
 			check(t, os.RemoveAll(filepath.Join(dir, "code")))
 			mkdir(t, filepath.Join(dir, "code"))
 		}, 1},
+		// The engine takes a file of another version of itself for stale, and compiles what it was given: the stub.
+		{"compiled code of another engine", damageFile(filepath.Join(dir, "code"), "*/*/*", func(b []byte) []byte {
+			b[len("WAZEVO")+1] ^= 1 // its file begins with this, the length of its version, and the version
+			return b
+		}), 1},
 		// The engine looks for code of this processor, does not find it, and compiles: the stub, which must not count.
 		{"compiled code of another processor", func(t *testing.T) {
 			path := find(t, filepath.Join(dir, "code"), "*/*/*")
