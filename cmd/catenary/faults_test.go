@@ -37,7 +37,7 @@ func TestFault_PluginKilledWhileIdle(t *testing.T) {
 		one(t, "plugins", plugins(t, s)).Kill(t)
 		// Either the pool has seen it, or the call tells: it never hangs, and nothing else is wrong.
 		if r := job(t, s, "assist", contract.Job{}); r.status != http.StatusOK {
-			wantError(t, r, r.status, r.class, "help", "helper")
+			wantError(t, r, 503, "unavailable", "help", "helper")
 		}
 		wellHelper(t, s)
 	}
