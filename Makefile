@@ -7,6 +7,10 @@ FUZZTIME ?= 30s
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+.PHONY: setup
+setup: ## Install what the tests and benchmarks need: Debian packages (as root), npm packages into .build.
+	@internal/tools/setup test
+
 .PHONY: build
 build: ## Build the binary to .build/catenary.
 	CGO_ENABLED=0 $(GO) build -trimpath -o .build/catenary ./cmd/catenary
