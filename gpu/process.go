@@ -234,14 +234,14 @@ type lines struct {
 	partial []byte     // of the line being written, at most maxLine
 	kept    []string
 	crashed bool                     // the rest is the Go runtime's report
-	waiting map[string]chan struct{} // closed when the line comes
+	waiting map[string]chan struct{} // closed when the line comes; the map does not change
 }
 
 func newLines(log *slog.Logger) *lines {
 	return &lines{log: log, waiting: map[string]chan struct{}{gpuv1.Ready: make(chan struct{})}}
 }
 
-// saw returns a channel that is closed once the line has been written.
+// saw returns a channel that is closed once the line has been written, be it before the call. It knows gpuv1.Ready only.
 func (l *lines) saw(line string) <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -272,8 +272,11 @@ func (l *lines) add(part []byte, whole bool) (string, slog.Level) {
 	line := strings.ToValidUTF8(strings.TrimSpace(string(l.partial)), "\uFFFD")
 	l.partial = l.partial[:0]
 	if seen, ok := l.waiting[line]; ok {
-		close(seen)
-		delete(l.waiting, line)
+		select {
+		case <-seen: // it says so twice
+		default:
+			close(seen) // and stays, for who asks only now
+		}
 		return "", 0
 	}
 	if l.crashed || line == "" {
