@@ -234,7 +234,12 @@ func (p *parser) step(n *yaml.Node, from string) (spec.Step, bool) {
 			st.Cases = append(st.Cases, p.switchCase(cs, st.From, i == len(cases)-1))
 		}
 	default:
-		p.fault(n, "a step needs one of %s", strings.Join(verbs, ", "))
+		// A key that no step has is a verb that was misspelt, more often than not.
+		known := len(p.faults)
+		p.mapping(n, "a step", append(verbs, "name", "from", "timeout", "lazy", "cases")...)
+		if len(p.faults) == known {
+			p.fault(n, "a step needs one of %s", strings.Join(verbs, ", "))
+		}
 		return st, false
 	}
 	return st, true

@@ -134,7 +134,8 @@ steps:
 		}},
 		{"a step without a verb", "chain: a\nsteps:\n  - {name: x}\n", []string{"x.yaml:3:5: a step needs one of call, each, last, switch"}},
 		{"a step with two verbs", "chain: a\nsteps:\n  - {call: f, each: g}\n", []string{"x.yaml:3:15: a step is one thing: it is call already, so it can't be each"}},
-		{"a step that is text", "chain: a\nsteps:\n  - f\n", []string{"x.yaml:3:5: a step needs one of call, each, last, switch"}},
+		{"a step that is text", "chain: a\nsteps:\n  - f\n", []string{`x.yaml:3:5: a step is a mapping of keys to values, not "f"`}},
+		{"a verb that is misspelt", "chain: a\nsteps:\n  - {name: x, cal: f}\n", []string{`x.yaml:3:15: unknown key "cal"; a step has call, each, last, switch, name, from, timeout, lazy, cases`}},
 		{"no steps", "chain: a\nsteps: []\n", []string{"x.yaml:2:8: steps is empty"}},
 		{"steps that are text", "chain: a\nsteps: f\n", []string{`x.yaml:2:8: steps is a list, not "f"`}},
 		{"values of the wrong kind", "chain: [a]\nsteps:\n  - {call: , timeout: 5, lazy: maybe}\n  - {each: f, timeout: -1s}\n", []string{
