@@ -98,6 +98,7 @@ type pkg struct {
 
 func list(t *testing.T, env []string, args ...string) []pkg {
 	t.Helper()
+	testkit.DependOnSources(t)
 	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Dir,Imports,Deps,GoFiles"}, args...)...)
 	cmd.Dir = testkit.Root(t)
 	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0"), env...)

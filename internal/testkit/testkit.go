@@ -3,6 +3,7 @@
 package testkit
 
 import (
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -49,10 +50,26 @@ func installed(t testing.TB, path string) string {
 	return full
 }
 
+// DependOnSources makes the result of the test depend on every source file of the repository, for go's cache of test
+// results. That watches which files and folders a test opens, but can't see what a program reads that the test starts.
+func DependOnSources(t testing.TB) {
+	t.Helper()
+	err := filepath.WalkDir(Root(t), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && strings.HasPrefix(d.Name(), ".") {
+			return fs.SkipDir
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // GoBuild builds the package at dir, a path below the root, to out, with further settings of the environment such as
 // GOOS=wasip1 and flags such as -buildmode=c-shared.
 func GoBuild(t testing.TB, dir, out string, env []string, flags ...string) {
 	t.Helper()
+	DependOnSources(t)
 	cmd := exec.Command("go", append(append([]string{"build", "-o", out}, flags...), "./"+filepath.ToSlash(dir))...)
 	cmd.Dir = Root(t)
 	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0"), env...)
