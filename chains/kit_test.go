@@ -206,6 +206,13 @@ func (f *fake) Wake(ctx context.Context, fns, models []functions.Ref) error {
 	return nil
 }
 
+// woken returns what has been asked to wake so far.
+func (f *fake) woken() [][]string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.wakes)
+}
+
 func (f *fake) called() []string { return slices.Sorted(maps.Keys(f.calls)) }
 
 // collector is a sink that keeps what it gets.

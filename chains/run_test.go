@@ -644,8 +644,8 @@ func TestRun_Wake(t *testing.T) {
 		}
 		first := inv.impls["transcribe"]
 		inv.impls["transcribe"] = sleep(time.Second, func(ctx context.Context, in functions.Item, send func(functions.Item) error) error {
-			if want := [][]string{{"answer", "speak", "transcribe", "llm"}}; !cmp.Equal(inv.wakes, want) {
-				t.Errorf("before the first step ends, woken: %v, want %v", inv.wakes, want)
+			if want := [][]string{{"answer", "speak", "transcribe", "llm"}}; !cmp.Equal(inv.woken(), want) {
+				t.Errorf("before the first step ends, woken: %v, want %v", inv.woken(), want)
 			}
 			<-ready
 			return first(ctx, in, send)
@@ -657,8 +657,8 @@ func TestRun_Wake(t *testing.T) {
 		if d := time.Since(begin); d != time.Second {
 			t.Errorf("the run took %v, want the second that wake and step share", d)
 		}
-		if want := [][]string{{"answer", "speak", "transcribe", "llm"}, {"sorry"}}; !cmp.Equal(inv.wakes, want) {
-			t.Errorf("woken: %v, want %v: what is lazy with its branch", inv.wakes, want)
+		if want := [][]string{{"answer", "speak", "transcribe", "llm"}, {"sorry"}}; !cmp.Equal(inv.woken(), want) {
+			t.Errorf("woken: %v, want %v: what is lazy with its branch", inv.woken(), want)
 		}
 	})
 }
