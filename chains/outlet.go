@@ -89,9 +89,13 @@ func (s *callSink) unary() bool { return !s.n.stream }
 func (s *callSink) complete(it functions.Item) (functions.Item, error) {
 	switch {
 	case len(it.Value) == 0:
-		return it, fmt.Errorf("%w: function %s sent an item without a value", functions.ErrInvalid, s.n.ref)
+		return it, fmt.Errorf("%w: function %s sent an item without a value", functions.ErrFunction, s.n.ref)
 	case s.unary() && s.sent > 0:
-		return it, fmt.Errorf("%w: function %s gives one value and sent a second one", functions.ErrInvalid, s.n.ref)
+		return it, fmt.Errorf("%w: function %s gives one value and sent a second one", functions.ErrFunction, s.n.ref)
+	}
+	// Here the fault has a step. Further on it would be blamed on whoever reads the value first.
+	if err := value.Check(s.n.out.Schema, it.Value); err != nil {
+		return it, fmt.Errorf("%w: function %s sent what its output's type does not allow: %v", functions.ErrFunction, s.n.ref, err)
 	}
 	it.Turn = s.in.Turn
 	if it.Time.IsZero() || s.unary() {
@@ -122,7 +126,7 @@ func (s *callSink) carry(it *functions.Item) error {
 		i := has(s.in.Blobs, ref.Digest)
 		if i < 0 {
 			return fmt.Errorf("%w: the output of function %s refers to blob %s, which came neither with it nor with the input",
-				functions.ErrInvalid, s.n.ref, ref.Digest.Short())
+				functions.ErrFunction, s.n.ref, ref.Digest.Short())
 		}
 		it.Blobs = append(slices.Clip(it.Blobs), s.in.Blobs[i])
 	}
@@ -136,7 +140,7 @@ func (s *callSink) outcome(err error) error {
 		return err
 	}
 	if s.unary() && s.sent == 0 {
-		return fmt.Errorf("%w: function %s ended without a value", functions.ErrInvalid, s.n.ref)
+		return fmt.Errorf("%w: function %s ended without a value", functions.ErrFunction, s.n.ref)
 	}
 	return nil
 }

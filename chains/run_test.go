@@ -392,6 +392,12 @@ func TestRun_WrongCounts(t *testing.T) {
 			}}, "inc", "gives one value and sent a second one"},
 			{"none for an item", stream, map[string]impl{"count": send(n{1}, n{2}), "double": send()}, "double", "ended without a value"},
 			{"two for an item", stream, map[string]impl{"count": send(n{1}), "double": send(n{1}, n{2})}, "double", "gives one value and sent a second one"},
+			{"another type", unary, map[string]impl{"double": hang, "inc": func(_ context.Context, _ functions.Item, send func(functions.Item) error) error {
+				return send(item(t, map[string]string{"n": "x"}))
+			}}, "inc", "what its output's type does not allow"},
+			{"a property missing", unary, map[string]impl{"double": hang, "inc": func(_ context.Context, _ functions.Item, send func(functions.Item) error) error {
+				return send(item(t, map[string]int{}))
+			}}, "inc", "what its output's type does not allow"},
 			{"no bytes", unary, map[string]impl{"double": hang, "inc": func(_ context.Context, _ functions.Item, send func(functions.Item) error) error {
 				return send(functions.Item{})
 			}}, "inc", "sent an item without a value"},
@@ -399,7 +405,7 @@ func TestRun_WrongCounts(t *testing.T) {
 		for _, tt := range tests {
 			_, err := tt.plan.Run(t.Context(), Run{Invoker: &fake{impls: tt.impls}, In: item(t, n{}), Out: &collector{}})
 			t.Log(tt.name)
-			wantStepError(t, err, tt.step, functions.ErrInvalid, tt.text)
+			wantStepError(t, err, tt.step, functions.ErrFunction, tt.text)
 		}
 	})
 }
@@ -768,13 +774,13 @@ func TestRun_Blobs(t *testing.T) {
 			return send(item(t, c))
 		}
 		_, err := p.Run(t.Context(), Run{Invoker: inv, In: speech(t, "sound"), Out: &out})
-		wantStepError(t, err, "keep", functions.ErrInvalid, "which came neither with it nor with the input")
+		wantStepError(t, err, "keep", functions.ErrFunction, "which came neither with it nor with the input")
 
 		inv.impls["keep"] = func(_ context.Context, in functions.Item, send func(functions.Item) error) error {
 			return send(functions.Item{Value: []byte{0xff}})
 		}
 		_, err = p.Run(t.Context(), Run{Invoker: inv, In: speech(t, "sound"), Out: &out})
-		wantStepError(t, err, "keep", functions.ErrInvalid, "output of function keep")
+		wantStepError(t, err, "keep", functions.ErrFunction, "what its output's type does not allow")
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -112,7 +113,12 @@ func noSpeech(t *testing.T, server *testkit.Server, c *client.Client) {
 	for i := 0; i < len(noise); i += 2 {
 		binary.LittleEndian.PutUint16(noise[i:], uint16(int16(random.NormFloat64()*2000)))
 	}
-	for name, pcm := range map[string][]byte{"silence": second, "noise": noise} {
+	swelling := bytes.Clone(noise)
+	for i := 0; i < len(swelling); i += 2 {
+		sample := float64(int16(binary.LittleEndian.Uint16(noise[i:])))
+		binary.LittleEndian.PutUint16(swelling[i:], uint16(int16(sample*(1+math.Sin(2*math.Pi*4*float64(i/2)/16000)))))
+	}
+	for name, pcm := range map[string][]byte{"silence": second, "noise": noise, "noise that swells": swelling} {
 		a, err := spoken.Ask(t.Context(), c, append(wav.Header(16000, 1, int64(len(pcm))), pcm...))
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)

@@ -195,9 +195,11 @@ func (b *builder) describe(ctx context.Context, dir string) (sdk.Description, er
 	if err := cmd.Run(); err != nil {
 		return sdk.Description{}, fmt.Errorf("%w: package %s does not describe itself: %w\n%s", functions.ErrInvalid, dir, err, strings.TrimSpace(stderr.String()))
 	}
+	// The description is the last line: what the program prints by itself comes before.
+	lines := bytes.Split(bytes.TrimSpace(stdout.Bytes()), []byte("\n"))
 	var d sdk.Description
-	if err := json.Unmarshal(stdout.Bytes(), &d); err != nil {
-		return sdk.Description{}, fmt.Errorf("%w: package %s: its main or init must call guest.Serve, plugin.Serve or sdk.Main: %w", functions.ErrInvalid, dir, err)
+	if err := json.Unmarshal(lines[len(lines)-1], &d); err != nil {
+		return sdk.Description{}, fmt.Errorf("%w: package %s: its main or init must call guest.Serve, plugin.Serve or sdk.Main, and print nothing after that: %w", functions.ErrInvalid, dir, err)
 	}
 	return d, nil
 }
