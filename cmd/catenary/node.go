@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -17,8 +18,9 @@ import (
 
 // node is a gateway's Node made of the pools and the model runtime of this process.
 type node struct {
-	pools  *coldstart.Pools
-	models *gpu.Runtime
+	pools    *coldstart.Pools
+	models   *gpu.Runtime
+	deployed records
 }
 
 // run runs pools and models until ctx ends. The pools end first: their calls use models.
@@ -55,19 +57,52 @@ func (n *node) Prepare(ctx context.Context, fns, models []functions.Ref) ([]gate
 	return prepared, nil
 }
 
-func (n *node) Pools(context.Context) (gateway.Pools, error) {
+// Pools returns what is deployed, as far as it sleeps without a trace here too, and what is left of other versions.
+func (n *node) Pools(ctx context.Context) (gateway.Pools, error) {
 	var all gateway.Pools
+	fns, err := n.deployed.aliases(ctx, "function/")
+	if err != nil {
+		return all, err
+	}
+	models, err := n.deployed.aliases(ctx, "model/")
+	if err != nil {
+		return all, err
+	}
 	for _, p := range n.pools.Status() {
+		current := fns[p.Version]
+		delete(fns, p.Version)
+		if !current && p.Tier == coldstart.Cold && p.Instances+p.Queued == 0 {
+			continue // replaced, or refused by a deploy
+		}
 		all.Functions = append(all.Functions, gateway.FunctionPool{
 			Name: p.Name, Kind: p.Kind, Digest: p.Version, Tier: string(p.Tier), Instances: p.Instances, Busy: p.Busy, Queued: p.Queued,
 			MemBytes: p.MemBytes, Wake: p.WakeTime, Captured: p.Captured, Why: p.Why,
 		})
 	}
 	for _, m := range n.models.Status() {
+		delete(models, m.Version)
 		all.Models = append(all.Models, gateway.ModelPool{
 			Name: m.Name, Device: m.Device, Tier: string(m.Tier), Leases: m.Leases, Queued: m.Queued, MemBytes: m.MemBytes, Wake: m.WakeTime, Why: m.Why,
 		})
 	}
+	for digest := range fns {
+		m, err := n.deployed.Manifest(ctx, functions.Ref{Digest: digest})
+		if err != nil {
+			return all, err
+		}
+		all.Functions = append(all.Functions, gateway.FunctionPool{Name: m.Name, Kind: m.Kind, Digest: digest, Tier: string(coldstart.Cold)})
+	}
+	for digest := range models {
+		m, err := n.deployed.Model(ctx, functions.Ref{Digest: digest})
+		if err != nil {
+			return all, err
+		}
+		all.Models = append(all.Models, gateway.ModelPool{Name: m.Name, Tier: string(gpu.TierCold)})
+	}
+	slices.SortFunc(all.Functions, func(a, b gateway.FunctionPool) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Digest, b.Digest))
+	})
+	slices.SortFunc(all.Models, func(a, b gateway.ModelPool) int { return cmp.Compare(a.Name, b.Name) })
 	return all, nil
 }
 
@@ -89,6 +124,19 @@ func (r records) Model(ctx context.Context, ref functions.Ref) (*functions.Model
 // ModelFile returns a local file with the model's weights.
 func (r records) ModelFile(ctx context.Context, m *functions.Model) (string, error) {
 	return r.store.Path(ctx, m.File)
+}
+
+// aliases returns the versions that names with the prefix point to.
+func (r records) aliases(ctx context.Context, prefix string) (map[functions.Digest]bool, error) {
+	all, err := r.store.Aliases(ctx, prefix)
+	if err != nil {
+		return nil, err
+	}
+	versions := map[functions.Digest]bool{}
+	for _, a := range all {
+		versions[a.Digest] = true
+	}
+	return versions, nil
 }
 
 func (r records) read(ctx context.Context, kind functions.RecordKind, ref functions.Ref, into any) error {

@@ -173,5 +173,5 @@ func (c *serveCmd) newNode(log *slog.Logger, data string, st *store.Store, metri
 	if err != nil {
 		return nil, err
 	}
-	return &node{pools: pools, models: models}, nil
+	return &node{pools: pools, models: models, deployed: records{st}}, nil
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"syscall"
 	"unsafe"
 
@@ -131,6 +132,9 @@ func execute(f *os.File, argv, env []string, c confinement) error {
 	if err != nil {
 		return err
 	}
+	if err := keepStandardFiles(); err != nil {
+		return fmt.Errorf("confine: open files: %w", err)
+	}
 	debug.SetGCPercent(-1) // no allocation may have to grow the heap under the new limit
 	limits := map[int]uint64{unix.RLIMIT_CORE: 0, unix.RLIMIT_NOFILE: maxFiles}
 	if c.userBase != 0 && !c.oneUser {
@@ -150,6 +154,21 @@ func execute(f *os.File, argv, env []string, c confinement) error {
 		return fmt.Errorf("confine: execute the artifact: %w: is %s on a file system that is mounted noexec?", errno, filepath.Dir(c.artifact))
 	}
 	return fmt.Errorf("confine: execute the artifact: %w", errno)
+}
+
+// keepStandardFiles has every descriptor but the standard ones closed when the program is executed: whoever started the
+// node may have left it some.
+func keepStandardFiles() error {
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	for _, e := range open {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return nil
 }
 
 // lower sets a limit, unless the one that holds already is lower.

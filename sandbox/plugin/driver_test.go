@@ -120,6 +120,15 @@ func nothingLeft(t *testing.T, d *Driver) {
 
 func TestConfinement(t *testing.T) {
 	t.Setenv("SECRET", "swordfish")
+	leak := filepath.Join(t.TempDir(), "leak")
+	if err := os.WriteFile(leak, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := syscall.Open(leak, syscall.O_RDONLY, 0) // as somebody who starts the node may leave it one
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(fd)
 	d := newDriver(t, t.TempDir(), nil)
 	inst := newInstance(t, oddCode(t, d, "seen", "arg two"))
 	answer, err := ask(t.Context(), inst, newHost(), "see")
@@ -132,7 +141,7 @@ func TestConfinement(t *testing.T) {
 	}
 	data := functions.DefaultLimits.MemBytes + memAllowance
 	want := map[string]string{
-		"args": "seen arg two", "leader": "true", "NoNewPrivs": "1", "files": "1",
+		"args": "seen arg two", "leader": "true", "NoNewPrivs": "1", "files": "1", "leaked": "no",
 		"Max core file size": "0 0 bytes", "Max data size": fmt.Sprintf("%d %d bytes", data, data),
 		"Max open files": "1024 1024 files",
 	}
