@@ -168,7 +168,7 @@ func (c *serveCmd) newNode(log *slog.Logger, data string, st *store.Store, metri
 		config.MemBytes = int64(c.MaxMem)
 	}
 	pools, err := coldstart.New(config, coldstart.Deps{
-		Drivers: []sandbox.Driver{wasmDriver, pluginDriver}, Manifests: records{st}, Artifacts: st, Models: models, Log: log, Metrics: metrics,
+		Drivers: []sandbox.Driver{wasmDriver, pluginDriver}, Manifests: records{st}, Artifacts: st, Models: lenient{models, log}, Log: log, Metrics: metrics,
 	})
 	if err != nil {
 		return nil, err
