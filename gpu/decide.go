@@ -121,7 +121,7 @@ func decideModel(p policy, m modelView, now time.Time) (action, time.Time) {
 	case m.tier == TierParked && m.wanted():
 		return actWake, time.Time{}
 	case m.tier == TierHot && (m.wakers > 0 || m.callers > 0 && !m.leased):
-		return actServe, time.Time{}
+		return actServe, now.Add(m.idleAfter) // nothing else may happen to it: a wake need not be followed by a call
 	case m.tier == TierHot && !m.leased && !m.wanted():
 		return after(now, m.lastUse.Add(m.idleAfter), actPark)
 	case m.tier == TierParked:

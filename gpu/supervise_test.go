@@ -85,6 +85,32 @@ func TestIdleModelParksThenUnloads(t *testing.T) {
 	})
 }
 
+// TestWokenModelParksThoughNobodyCalls: a run wakes the models that it may need, and often needs none.
+func TestWokenModelParksThoughNobodyCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		models := catalogue{}
+		llm := models.add("llm", "x")
+		f := &fake{}
+		r, stop := startFake(t, f, models, func(c *Config) { c.IdleAfter = 5 * time.Minute })
+		defer stop()
+		for range 3 { // the first wake loads it, the second finds it hot, the third parked
+			for range 2 {
+				if err := r.Wake(t.Context(), llm); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(4 * time.Minute)
+			}
+			if s := statusOf(t, r, llm); s.Tier != TierHot {
+				t.Errorf("%+v four minutes after a wake, want hot", s)
+			}
+			time.Sleep(2 * time.Minute)
+			if s := statusOf(t, r, llm); s.Tier != TierParked {
+				t.Errorf("%+v six minutes after a wake that no call followed, want parked", s)
+			}
+		}
+	})
+}
+
 func TestQueueIsBoundedAndFirstComeFirstServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		models := catalogue{}
