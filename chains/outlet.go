@@ -94,14 +94,15 @@ func (s *callSink) complete(it functions.Item) (functions.Item, error) {
 		return it, fmt.Errorf("%w: function %s gives one value and sent a second one", functions.ErrFunction, s.n.ref)
 	}
 	// Here the fault has a step. Further on it would be blamed on whoever reads the value first.
-	if err := value.Check(s.n.out.Schema, it.Value); err != nil {
+	refs, err := value.CheckBlobs(s.n.out.Schema, it.Value)
+	if err != nil {
 		return it, fmt.Errorf("%w: function %s sent what its output's type does not allow: %v", functions.ErrFunction, s.n.ref, err)
 	}
 	it.Turn = s.in.Turn
 	if it.Time.IsZero() || s.unary() {
 		it.Time = s.in.Time
 	}
-	if err := s.carry(&it); err != nil {
+	if err := s.carry(&it, refs); err != nil {
 		return it, err
 	}
 	if size := it.Size(); size > s.x.r.MaxItemBytes {
@@ -110,12 +111,8 @@ func (s *callSink) complete(it functions.Item) (functions.Item, error) {
 	return it, nil
 }
 
-// carry attaches the blobs that the value refers to and that only came in with the call's input.
-func (s *callSink) carry(it *functions.Item) error {
-	refs, err := value.Blobs(s.n.out.Schema, it.Value)
-	if err != nil {
-		return fmt.Errorf("output of function %s: %w", s.n.ref, err)
-	}
+// carry attaches those of refs, the blobs that the value refers to, that only came in with the call's input.
+func (s *callSink) carry(it *functions.Item, refs []functions.Blob) error {
 	has := func(list []functions.Attachment, d functions.Digest) int {
 		return slices.IndexFunc(list, func(a functions.Attachment) bool { return a.Digest == d })
 	}

@@ -123,10 +123,7 @@ func (s *Server) inputItem(ctx context.Context, schema *functions.Schema, m *cat
 	if err != nil {
 		return functions.Item{}, fmt.Errorf("input: %w", err)
 	}
-	if err := value.Check(schema, came.Value); err != nil {
-		return functions.Item{}, fmt.Errorf("input: %w", err)
-	}
-	refs, err := value.Blobs(schema, came.Value)
+	refs, err := value.CheckBlobs(schema, came.Value)
 	if err != nil {
 		return functions.Item{}, fmt.Errorf("input: %w", err)
 	}

@@ -33,6 +33,11 @@ func Blobs(s *functions.Schema, cborValue []byte) ([]functions.Blob, error) {
 	if !mayHoldBlobs(s) {
 		return nil, nil
 	}
+	return CheckBlobs(s, cborValue)
+}
+
+// CheckBlobs is [Check] and [Blobs] in one pass. Unlike Blobs alone it checks values of schemas without blobs, too.
+func CheckBlobs(s *functions.Schema, cborValue []byte) ([]functions.Blob, error) {
 	var c conformer
 	if _, err := c.decode(s, cborValue); err != nil {
 		return nil, err

@@ -184,3 +184,21 @@ func FuzzAny(f *testing.F) {
 		}
 	})
 }
+
+func TestCheckBlobs(t *testing.T) {
+	type clip struct {
+		Sound functions.Blob `json:"sound"`
+	}
+	ref := functions.Attach("a/b", []byte("x")).Blob
+	v, err := Encode(clip{ref})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if refs, err := CheckBlobs(functions.SchemaFor[clip](), v); err != nil || len(refs) != 1 || refs[0] != ref {
+		t.Errorf("got %v, %v, want the one blob", refs, err)
+	}
+	// Blobs has nothing to look for in a schema without any, and does not look. CheckBlobs does.
+	if refs, err := CheckBlobs(functions.SchemaFor[int](), v); !errors.Is(err, functions.ErrInvalid) {
+		t.Errorf("got %v, %v, want ErrInvalid for a value of another type", refs, err)
+	}
+}

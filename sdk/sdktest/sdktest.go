@@ -135,10 +135,7 @@ func (b *bench) input(c interface {
 func (b *bench) item(s *functions.Schema, v []byte, from interface {
 	find(functions.Digest) (functions.Attachment, bool)
 }) (functions.Item, error) {
-	if err := value.Check(s, v); err != nil {
-		return functions.Item{}, err
-	}
-	refs, err := value.Blobs(s, v)
+	refs, err := value.CheckBlobs(s, v)
 	if err != nil {
 		return functions.Item{}, err
 	}
