@@ -54,7 +54,8 @@ type Prepared struct {
 }
 
 // Prepare makes images of all functions and checks all models, side by side: what a deploy does before names move. It
-// returns one entry for each function, then for each model, in their order, and all errors joined.
+// returns one entry for each function, then for each model, in their order, and all errors joined. That there is no engine
+// for a model is none.
 func (p *Pools) Prepare(ctx context.Context, fns, models []functions.Ref) ([]Prepared, error) {
 	ctx, leave, err := p.enter(ctx)
 	if err != nil {
@@ -83,11 +84,22 @@ func (p *Pools) Prepare(ctx context.Context, fns, models []functions.Ref) ([]Pre
 				errs[i] = errNoModels(ref.Name)
 				return
 			}
-			errs[i] = p.models.Prepare(ctx, ref)
+			errs[i] = p.prepareModel(ctx, ref)
 		})
 	}
 	wg.Wait()
 	return done, errors.Join(errs...)
+}
+
+// prepareModel proves that the model can answer, if there is an engine to ask. Where there is none a deploy passes all the
+// same: the model is unavailable then, and everything that does not use it works.
+func (p *Pools) prepareModel(ctx context.Context, ref functions.Ref) error {
+	err := p.models.Prepare(ctx, ref)
+	if errors.Is(err, functions.ErrNoDevice) {
+		p.log.WarnContext(ctx, "model is deployed without an engine", "model", ref.Name, "err", err)
+		return nil
+	}
+	return err
 }
 
 // image tells of the image that was made of a version on this node.

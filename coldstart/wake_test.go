@@ -248,3 +248,20 @@ func TestWake_TimeLeavesOutTheDeploy(t *testing.T) {
 		}
 	})
 }
+
+// TestPrepare_WithoutAnEngine: a deploy passes, with its model unavailable; any other fault of a model fails it.
+func TestPrepare_WithoutAnEngine(t *testing.T) {
+	run(t, &fake{}, nil, func(t *testing.T, n *node) {
+		model := functions.Ref{Name: "llm"}
+		for _, tt := range []struct{ says, want error }{
+			{functions.ErrNoDevice, nil},
+			{functions.ErrInvalid, functions.ErrInvalid},
+			{functions.ErrUnavailable, functions.ErrUnavailable},
+		} {
+			n.models.prepare = func(context.Context, functions.Ref) error { return fmt.Errorf("model llm: %w", tt.says) }
+			if _, err := n.Prepare(t.Context(), []functions.Ref{n.function("listen", nil)}, []functions.Ref{model}); !errors.Is(err, tt.want) {
+				t.Errorf("the model says %v: got %v, want %v", tt.says, err, tt.want)
+			}
+		}
+	})
+}

@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -23,23 +21,6 @@ type node struct {
 	pools    *coldstart.Pools
 	models   *gpu.Runtime
 	deployed records
-}
-
-// lenient is a model runtime that lets a deploy pass where there is no engine: the model is unavailable then, which
-// pools shows with the remedy, and everything that does not use it works.
-type lenient struct {
-	*gpu.Runtime
-	log *slog.Logger
-}
-
-// Prepare proves that the model can answer, if there is an engine to ask.
-func (l lenient) Prepare(ctx context.Context, ref functions.Ref) error {
-	err := l.Runtime.Prepare(ctx, ref)
-	if errors.Is(err, functions.ErrNoDevice) {
-		l.log.WarnContext(ctx, "model is deployed without an engine", "model", ref.Name, "err", err)
-		return nil
-	}
-	return err
 }
 
 // run runs pools and models until ctx ends. The pools end first: their calls use models.

@@ -91,6 +91,7 @@ func (c *serveCmd) Run(e *env) error {
 	config.MaxBody, config.CallTimeout, config.Drain = int64(c.MaxBody), c.Timeout, c.Drain
 	config.Insecure, config.NodeOnly = c.Insecure, c.Role == "node"
 	deps := gateway.Deps{Catalogue: st, Blobs: st, Log: e.log, Metrics: metrics}
+	run := func(context.Context) error { return nil } // what a gateway has to run beside its doors
 	if c.Role == "gateway" {
 		if deps.Node, err = remote.New(c.Node, nil); err != nil {
 			return err
@@ -105,7 +106,7 @@ func (c *serveCmd) Run(e *env) error {
 		if err != nil {
 			return err
 		}
-		group.Go(func() error { return n.run(background) })
+		run = n.run
 		deps.Node = n
 		deps.Services = append(deps.Services, remote.Handler(n))
 	}
@@ -117,8 +118,10 @@ func (c *serveCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
+	// Nothing above has started anything: an error up to here leaves nothing to join.
 	serving, stopServing := context.WithCancel(e.ctx)
 	defer stopServing()
+	group.Go(func() error { return run(background) })
 	group.Go(func() error {
 		defer stopBackground()
 		// The port is open: who connects from now on is served.
@@ -168,7 +171,7 @@ func (c *serveCmd) newNode(log *slog.Logger, data string, st *store.Store, metri
 		config.MemBytes = int64(c.MaxMem)
 	}
 	pools, err := coldstart.New(config, coldstart.Deps{
-		Drivers: []sandbox.Driver{wasmDriver, pluginDriver}, Manifests: records{st}, Artifacts: st, Models: lenient{models, log}, Log: log, Metrics: metrics,
+		Drivers: []sandbox.Driver{wasmDriver, pluginDriver}, Manifests: records{st}, Artifacts: st, Models: models, Log: log, Metrics: metrics,
 	})
 	if err != nil {
 		return nil, err
