@@ -183,27 +183,24 @@ func (d *deployed) keep(c *chain) {
 }
 
 func (d *deployed) manifest(ctx context.Context, digest functions.Digest) (*functions.Manifest, error) {
-	data, err := d.cat.Record(ctx, functions.RecordManifest, digest)
-	if err != nil {
-		return nil, fmt.Errorf("manifest %s: %w", digest.Short(), err)
-	}
-	m := new(functions.Manifest)
-	if err := json.Unmarshal(data, m); err != nil {
-		return nil, fmt.Errorf("manifest %s: %w", digest.Short(), err)
-	}
-	return m, nil
+	return record[functions.Manifest](ctx, d.cat, functions.RecordManifest, digest)
 }
 
 func (d *deployed) model(ctx context.Context, digest functions.Digest) (*functions.Model, error) {
-	data, err := d.cat.Record(ctx, functions.RecordModel, digest)
+	return record[functions.Model](ctx, d.cat, functions.RecordModel, digest)
+}
+
+// record reads a record of the catalogue as what its kind says.
+func record[T any](ctx context.Context, cat functions.Catalogue, kind functions.RecordKind, digest functions.Digest) (*T, error) {
+	data, err := cat.Record(ctx, kind, digest)
 	if err != nil {
-		return nil, fmt.Errorf("model %s: %w", digest.Short(), err)
+		return nil, fmt.Errorf("%s %s: %w", kind, digest.Short(), err)
 	}
-	m := new(functions.Model)
-	if err := json.Unmarshal(data, m); err != nil {
-		return nil, fmt.Errorf("model %s: %w", digest.Short(), err)
+	v := new(T)
+	if err := json.Unmarshal(data, v); err != nil {
+		return nil, fmt.Errorf("%s %s: %w", kind, digest.Short(), err)
 	}
-	return m, nil
+	return v, nil
 }
 
 // compile makes a plan of g, and finds the schema of every step.

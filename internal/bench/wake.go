@@ -133,7 +133,7 @@ func cold(ctx context.Context, rec *recorder, dir, file string, m *functions.Man
 }
 
 // child is the process that cold starts: it ends as soon as the guest has answered.
-func child(ctx context.Context, _ []string) error {
+func child(ctx context.Context) error {
 	var o coldOrder
 	if err := json.NewDecoder(os.Stdin).Decode(&o); err != nil {
 		return err

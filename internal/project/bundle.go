@@ -43,25 +43,6 @@ func Open(dir string) (*Bundle, error) {
 	return b, nil
 }
 
-// Digests returns the digests of all bytes that the bundle's manifests and models name, each once.
-func (b *Bundle) Digests() []functions.Digest {
-	seen := map[functions.Digest]bool{}
-	var all []functions.Digest
-	add := func(d functions.Digest) {
-		if !seen[d] {
-			seen[d] = true
-			all = append(all, d)
-		}
-	}
-	for _, m := range b.Manifests {
-		add(m.Artifact)
-	}
-	for _, m := range b.Models {
-		add(m.File)
-	}
-	return all
-}
-
 // OpenBlob opens the bytes with that digest, and returns their count. The caller closes what it returns.
 func (b *Bundle) OpenBlob(d functions.Digest) (io.ReadCloser, int64, error) {
 	f, err := os.Open(filepath.Join(b.blobs, d.Hex()))
@@ -86,8 +67,11 @@ func (b *Bundle) save(dir string) error {
 		return err
 	}
 	keep := map[string]bool{}
-	for _, d := range b.Digests() {
-		keep[d.Hex()] = true
+	for _, m := range b.Manifests {
+		keep[m.Artifact.Hex()] = true
+	}
+	for _, m := range b.Models {
+		keep[m.File.Hex()] = true
 	}
 	entries, err := os.ReadDir(b.blobs)
 	if err != nil {

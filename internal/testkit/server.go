@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -173,14 +172,4 @@ func Eventually(t testing.TB, what string, ok func() bool) {
 			t.Fatalf("waited a minute for %s", what)
 		}
 	}
-}
-
-// ReadAll reads r to its end, or fails the test.
-func ReadAll(t testing.TB, r io.Reader) []byte {
-	t.Helper()
-	b, err := io.ReadAll(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
 }
