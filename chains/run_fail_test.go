@@ -262,7 +262,7 @@ func TestRun_InvokerPanics(t *testing.T) {
 		inv := &fake{impls: map[string]impl{"inc": func(context.Context, functions.Item, func(functions.Item) error) error { panic("oops") }}}
 		_, err := p.Run(t.Context(), Run{Invoker: inv, In: item(t, n{}), Out: &collector{}, Log: slog.New(slog.NewTextHandler(&log, nil))})
 		wantStepError(t, err, "inc", functions.ErrTrap, "panic: oops")
-		if !strings.Contains(log.String(), "run_fail_test.go") || strings.Contains(err.Error(), "run_test.go") {
+		if !strings.Contains(log.String(), "run_fail_test.go") || strings.Contains(err.Error(), "run_fail_test.go") {
 			t.Errorf("the stack belongs to the log, not to the caller:\nlog %s\nerror %v", log.String(), err)
 		}
 	})
