@@ -22,6 +22,7 @@ var (
 	ErrMemoryLimit = errors.New("memory limit reached")
 	ErrOutputLimit = errors.New("output limit reached")
 	ErrTimeLimit   = errors.New("time limit reached") // a function's own limit; a call's deadline is context.DeadlineExceeded
+	ErrIdleLimit   = errors.New("idle limit reached") // no item for too long
 )
 
 // What can go wrong while a function starts or runs.
@@ -32,6 +33,7 @@ var (
 	ErrTrap        = errors.New("function crashed")           // a trap, a panic, a plugin's exit
 	ErrFunction    = errors.New("function returned an error") // the function itself said that it can't
 	ErrClosed      = errors.New("closed")
+	ErrInterrupted = errors.New("turn interrupted") // of one turn's work; the run goes on
 )
 
 // Code is an error's class on a wire.
@@ -52,12 +54,14 @@ var codes = []struct {
 	{"memory_limit", ErrMemoryLimit, false},
 	{"output_limit", ErrOutputLimit, false},
 	{"time_limit", ErrTimeLimit, false},
+	{"idle_limit", ErrIdleLimit, false},
 	{"no_device", ErrNoDevice, false},
 	{"cold_start", ErrColdStart, true},
 	{"unavailable", ErrUnavailable, true},
 	{"trap", ErrTrap, false},
 	{"function", ErrFunction, false},
 	{"closed", ErrClosed, false},
+	{"interrupted", ErrInterrupted, false},
 	{"deadline", context.DeadlineExceeded, false},
 	{"cancelled", context.Canceled, false},
 }

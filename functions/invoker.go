@@ -14,6 +14,8 @@ type Call struct {
 	Chain  string
 	Step   string
 	Run    string
+	// Turns tells which turns of the run are over; nil if none ever is. What the call yields for one is dropped.
+	Turns *Turns
 }
 
 // Timing is what one call took.
@@ -60,6 +62,9 @@ type Generation struct {
 	Temperature float64   `json:"temperature,omitempty"` // 0: greedy
 	TopP        float64   `json:"top_p,omitempty"`       // 0 or 1: all
 	Seed        uint32    `json:"seed,omitempty"`        // 0: random
+	// Session names the call whose generations share what the model has read already. The host sets it, for calls with
+	// a stream as their input; a function can't.
+	Session string `json:"-"`
 }
 
 // Token is one piece of a model's answer: whole UTF-8 characters, possibly several or none.

@@ -21,9 +21,14 @@ const (
 
 // Limits of one call. Zero takes the default.
 type Limits struct {
-	MemBytes int64         `json:"mem_bytes,omitempty"`
-	Time     time.Duration `json:"time_ns,omitempty"`
-	OutBytes int64         `json:"out_bytes,omitempty"`
+	MemBytes int64 `json:"mem_bytes,omitempty"`
+	// Time is the longest that a call may take. A call with a stream as its input may take any time by default.
+	Time time.Duration `json:"time_ns,omitempty"`
+	// Idle is the longest that a call with a stream as its input may go without an item, in or out. By default there
+	// is no such limit.
+	Idle time.Duration `json:"idle_ns,omitempty"`
+	// OutBytes is the most that a call may yield; of a call with a stream as its input, the most in one item.
+	OutBytes int64 `json:"out_bytes,omitempty"`
 }
 
 // DefaultLimits apply where a manifest sets none.
@@ -39,6 +44,15 @@ func (l Limits) WithDefaults() Limits {
 	}
 	if l.OutBytes == 0 {
 		l.OutBytes = DefaultLimits.OutBytes
+	}
+	return l
+}
+
+// CallLimits returns what holds for one call of the function, with defaults. A Time or Idle of zero is no limit.
+func (m *Manifest) CallLimits() Limits {
+	l := m.Limits.WithDefaults()
+	if m.In.Stream {
+		l.Time = m.Limits.Time
 	}
 	return l
 }
@@ -81,6 +95,9 @@ type Manifest struct {
 	// Image is "auto" or "off". Off means that start-up runs for each instance.
 	Image string `json:"image,omitempty"`
 	Uses  Uses   `json:"uses,omitzero"`
+	// Turns is true if the function opens turns: what it yields may belong to the turn after the newest one. Only a
+	// function between two streams can, and one step of a chain at most.
+	Turns bool `json:"turns,omitempty"`
 	// Sample is a CBOR input with which the function is warmed before its image is taken.
 	Sample []byte `json:"sample,omitempty"`
 	// Encoding of values inside the function: "cbor" (default) or "json".
@@ -188,8 +205,14 @@ func (m *Manifest) Validate() error {
 			fault("a plugin can't use models yet; use kind wasm")
 		}
 	}
-	if l := m.Limits; l.MemBytes < 0 || l.Time < 0 || l.OutBytes < 0 || m.Idle < 0 {
+	if l := m.Limits; l.MemBytes < 0 || l.Time < 0 || l.Idle < 0 || l.OutBytes < 0 || m.Idle < 0 {
 		fault("limits and idle must not be negative")
+	}
+	if m.Limits.Idle > 0 && !m.In.Stream {
+		fault("limits.idle is the time between items, and the input is not a stream; use limits.time")
+	}
+	if m.Turns && !(m.In.Stream && m.Out.Stream) {
+		fault("only a function from a stream to a stream can open turns")
 	}
 	if !slices.Contains([]string{"", "auto", "off"}, m.Image) {
 		fault("image %q is neither auto nor off", m.Image)

@@ -93,6 +93,9 @@ func TestManifest_ValidateByKind(t *testing.T) {
 		"command": {func(m *functions.Manifest) {
 			m.Kind, m.Out.Stream, m.Output = functions.KindWASI, false, &functions.CommandOutput{File: "a"}
 		}, ""},
+		"turns of one value":      {func(m *functions.Manifest) { m.Turns = true }, "only a function from a stream"},
+		"idle between no items":   {func(m *functions.Manifest) { m.Limits.Idle = time.Second }, "use limits.time"},
+		"idle that is below zero": {func(m *functions.Manifest) { m.Limits.Idle = -1 }, "must not be negative"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := answerManifest()
@@ -102,6 +105,25 @@ func TestManifest_ValidateByKind(t *testing.T) {
 				t.Errorf("got %v, want %q", err, tc.want)
 			}
 		})
+	}
+}
+
+// TestManifest_CallLimits keeps a healthy long stream from being cut by a total that nobody set.
+func TestManifest_CallLimits(t *testing.T) {
+	m := answerManifest()
+	m.Limits = functions.Limits{}
+	if got := m.CallLimits(); got != functions.DefaultLimits {
+		t.Errorf("got %+v of one value", got)
+	}
+	m.In.Stream = true
+	want := functions.DefaultLimits
+	want.Time = 0
+	if got := m.CallLimits(); got != want {
+		t.Errorf("got %+v of a stream, want %+v", got, want)
+	}
+	m.Limits.Time, want.Time = time.Second, time.Second
+	if got := m.CallLimits(); got != want {
+		t.Errorf("got %+v of a stream with a limit, want %+v", got, want)
 	}
 }
 

@@ -3,6 +3,7 @@ package functions
 import (
 	"context"
 	"io"
+	"slices"
 	"sync"
 )
 
@@ -22,6 +23,7 @@ type Stream struct {
 	mu      sync.Mutex // guards the fields below
 	items   []Item
 	bytes   int64
+	first   uint64        // items of earlier turns are dropped
 	sendErr error         // set by CloseSend: io.EOF, or why the writer failed
 	recvErr error         // set by CloseRecv: why the reader is gone
 	changed chan struct{} // closed and replaced at every change that a waiter may wait for
@@ -55,6 +57,9 @@ func (s *Stream) Send(ctx context.Context, it Item) error {
 		case s.sendErr != nil:
 			s.mu.Unlock()
 			return ErrClosed
+		case it.Turn < s.first:
+			s.mu.Unlock()
+			return nil
 		case len(s.items) == 0 || (len(s.items) < s.maxItems && s.bytes+size <= s.maxBytes):
 			s.items = append(s.items, it)
 			s.bytes += size
@@ -132,6 +137,25 @@ func (s *Stream) CloseRecv(err error) {
 	}
 	s.recvErr = err
 	s.items, s.bytes = nil, 0
+	s.broadcast()
+}
+
+// Drop takes the items of all turns before first out of the stream, and lets none of them in any more: to send one does
+// nothing.
+func (s *Stream) Drop(first uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if first <= s.first {
+		return
+	}
+	s.first = first
+	s.items = slices.DeleteFunc(s.items, func(it Item) bool {
+		if it.Turn >= first {
+			return false
+		}
+		s.bytes -= it.Size()
+		return true
+	})
 	s.broadcast()
 }
 
