@@ -25,6 +25,8 @@ type FuncDescription struct {
 	Name string         `json:"name"`
 	In   functions.Port `json:"in"`
 	Out  functions.Port `json:"out"`
+	// Turns is true if the function opens turns.
+	Turns bool `json:"turns,omitempty"`
 }
 
 // ChainDescription is a chain and, since its spec leaves them out, the positions of its parts: "" for the chain, a
@@ -42,7 +44,10 @@ func Describing() bool { return os.Getenv(DescribeEnv) == "1" }
 // Describe returns the function's contract.
 func (f Func[I, O]) Describe() (FuncDescription, error) {
 	in, out, err := f.Ports()
-	return FuncDescription{Name: f.name, In: in, Out: out}, err
+	if err == nil && f.turns && !(in.Stream && out.Stream) {
+		err = fmt.Errorf("function %s: %w: only a function from a stream to a stream can open turns", f.name, functions.ErrInvalid)
+	}
+	return FuncDescription{Name: f.name, In: in, Out: out, Turns: f.turns}, err
 }
 
 // Print writes d as one line of JSON.

@@ -53,12 +53,20 @@ func elem(t reflect.Type) (reflect.Type, bool) {
 
 // Func is a function's contract: its name and the Go types of its sides. The zero value is not usable.
 type Func[I, O any] struct {
-	_    [0]func(I) O // no conversion from a Func of other types
-	name string
+	_     [0]func(I) O // no conversion from a Func of other types
+	name  string
+	turns bool
 }
 
 // NewFunc returns the handle of the function with that name. A side of type Stream[T] is a stream of T.
 func NewFunc[I, O any](name string) Func[I, O] { return Func[I, O]{name: name} }
+
+// OpensTurns returns f as a function that opens turns: what it yields may belong to the turn after the newest one, as
+// that of a recogniser does when the caller begins to speak. Both its sides must be streams.
+func (f Func[I, O]) OpensTurns() Func[I, O] {
+	f.turns = true
+	return f
+}
 
 // Name returns the function's name.
 func (f Func[I, O]) Name() string { return f.name }
