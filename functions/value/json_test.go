@@ -212,18 +212,20 @@ func TestFromJSON_OpensBlobs(t *testing.T) {
 	}
 
 	for text, want := range map[string]string{
-		`{"sound":{"blob":"FILE","size":64043}}`:       `value.sound.size: got "64043", but the blob has 64044`,
-		`{"sound":{"blob":"FILE","size":null}}`:        "value.sound.size: got",
-		`{"sound":{"blob":"FILE","size":[[1]]}}`:       "value.sound.size: got",
-		`{"sound":{"blob":"FILE","sample_hz":8000}}`:   `value.sound.sample_hz: got "8000", but the blob has 16000`,
-		`{"sound":{"blob":"FILE","channels":1}}`:       "value.sound.channels: got",
-		`{"sound":{"blob":"FILE","dur":1}}`:            "value.sound.dur: got",
-		`{"sound":{"blob":"FILE","type":"audio/ogg"}}`: `value.sound.type: got "audio/ogg", want audio/wav`,
-		`{"sound":{"blob":"FILE","title":"x"}}`:        "value.sound.title: is not a property",
-		`{"sound":{"blob":"NOTE"}}`:                    "value.sound.blob: invalid: not a wav file",
-		`{"sound":{"blob":"sha256:00"}}`:               "value.sound",
-		`{"sound":{"blob":7}}`:                         "value.sound",
-		`{"sound":{"type":"audio/wav"}}`:               `value.sound: property "blob" is missing`,
+		`{"sound":{"blob":"FILE","size":64043}}`:                      `value.sound.size: got "64043", but the blob has 64044`,
+		`{"sound":{"blob":"FILE","size":null}}`:                       "value.sound.size: got",
+		`{"sound":{"blob":"FILE","size":[[1]]}}`:                      "value.sound.size: got",
+		`{"sound":{"blob":"FILE","sample_hz":8000}}`:                  `value.sound.sample_hz: got "8000", but the blob has 16000`,
+		`{"sound":{"blob":"FILE","channels":1}}`:                      "value.sound.channels: got",
+		`{"sound":{"blob":"FILE","dur":1}}`:                           "value.sound.dur: got",
+		`{"sound":{"blob":"FILE","type":"audio/ogg"}}`:                `value.sound.type: got "audio/ogg", want audio/wav`,
+		`{"sound":{"blob":"FILE","title":"x"}}`:                       "value.sound.title: is not a property",
+		`{"sound":{"blob":"NOTE"}}`:                                   "value.sound.blob: invalid: not a wav file",
+		`{"sound":{"blob":"sha256:00"}}`:                              `value.sound.blob: "sha256:00" is not sha256: and 64 lower-case hex digits`,
+		`{"sound":{"blob":"` + functions.DigestOf(file).Hex() + `"}}`: "64 lower-case hex digits",
+		`{"sound":{"blob":7}}`:                                        "value.sound.blob: got number, want sha256:",
+		`{"sound":{"blob":null}}`:                                     "value.sound.blob: got null, want sha256:",
+		`{"sound":{"type":"audio/wav"}}`:                              `value.sound: property "blob" is missing`,
 	} {
 		text = strings.NewReplacer("FILE", string(functions.DigestOf(file)), "NOTE", string(functions.DigestOf(note))).Replace(text)
 		type one struct {

@@ -22,6 +22,10 @@ func (r *reader) blob(s *functions.Schema, v map[string]any, at *path) (any, err
 	ref := blobRef{object: v, audio: s.Format == functions.FormatAudio || v["sample_hz"] != nil, at: at}
 	data, given := v["data"]
 	if !given {
+		// Before all else: of what a wrong digest refers to nothing more is known, so properties would be missing.
+		if err := checkDigest(v, at); err != nil {
+			return nil, err
+		}
 		if r.keepsRefs {
 			r.refs = append(r.refs, ref)
 		}
@@ -45,14 +49,31 @@ func (r *reader) blob(s *functions.Schema, v map[string]any, at *path) (any, err
 	return v, r.attach(ref, digest, b, at.property("data"))
 }
 
+// checkDigest returns an error if v refers to a blob by what is no digest.
+func checkDigest(v map[string]any, at *path) error {
+	given, there := v["blob"]
+	if !there {
+		return nil // conform says that it is missing
+	}
+	text, ok := given.(string)
+	if !ok {
+		return at.property("blob").fault("got %s, want sha256: and 64 lower-case hex digits", nameOf(given))
+	}
+	if d, err := functions.ParseDigest(text); err != nil || string(d) != text {
+		return at.property("blob").fault("%s is not sha256: and 64 lower-case hex digits", quote(text))
+	}
+	return nil
+}
+
 // resolve attaches what ref refers to.
 func (r *reader) resolve(ref blobRef, open func(functions.Digest) ([]byte, error)) error {
-	text, _ := ref.object["blob"].(string)
-	digest, err := functions.ParseDigest(text)
-	if err != nil || string(digest) != text {
-		return nil // conform says what is wrong with it
+	text, there := ref.object["blob"].(string)
+	if !there {
+		return nil
 	}
 	var data []byte
+	var err error
+	digest := functions.Digest(text) // checked
 	from := ref.at.property("blob")
 	if i := slices.IndexFunc(r.blobs, func(a functions.Attachment) bool { return a.Digest == digest }); i >= 0 {
 		data = r.blobs[i].Data

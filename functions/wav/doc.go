@@ -4,6 +4,7 @@
 // many.
 //
 // Caveats:
-//   - Parse forgives what recorders do (sizes of streamed files, further chunks, a cut end), never a wrong format.
+//   - Parse forgives what recorders do (sizes of streamed files, further chunks), never a wrong format or a file that was
+//     cut off. Of a streamed file nobody can tell whether its end is missing.
 //   - Info.Data shares the memory of the file.
 package wav

@@ -39,12 +39,16 @@ const (
 	bytesASample  = bits / 8
 	headerBytes   = 44
 	unknownLength = 0xFFFFFFFF // the size that a streamed file gives
+	// streamedFrom is the least size that means that the writer could not tell it: ffmpeg writes 0xFFFFFFFF into a pipe,
+	// arecord about 0x80000000, sox 0x7FFFF000. A file that is so long is none that comes whole in one request.
+	streamedFrom = 0x7FFFF000
 	// maxSampleHz is above what any recorder makes (768 kHz), so that a broken header is seen as one.
 	maxSampleHz = 1_000_000
 )
 
 // Parse reads a file. It returns an error wrapping [functions.ErrInvalid] that says what b is unless it is 16-bit PCM.
-// A data chunk that is longer than the file, or says nothing of its length, reaches to the end of the file.
+// A data chunk that does not know its length, as recorders write into a pipe, reaches to the end of the file: its size
+// is 0, or 0x7FFFF000 and above. Any other that is longer than the file is an error: the file was cut off.
 func Parse(b []byte) (Info, error) {
 	if len(b) < 12 || string(b[:4]) != "RIFF" || string(b[8:12]) != "WAVE" {
 		return Info{}, fmt.Errorf("%w: not a wav file: %s", functions.ErrInvalid, describe(b))
@@ -68,8 +72,12 @@ func Parse(b []byte) (Info, error) {
 			}
 			// A size of 0 is that of a streamed file, unless the outer size says that the file is complete.
 			complete := uint64(binary.LittleEndian.Uint32(b[4:8]))+8 == uint64(len(b))
-			if size > uint64(len(rest)) || size == 0 && !complete {
+			if size >= streamedFrom && size > uint64(len(rest)) || size == 0 && !complete {
 				size = uint64(len(rest))
+			}
+			if size > uint64(len(rest)) {
+				return Info{}, fmt.Errorf("%w: wav: the file is cut off: its data chunk says %d bytes, but %d are there; send the whole file",
+					functions.ErrInvalid, size, len(rest))
 			}
 			frame := bytesASample * info.Channels
 			frames := int(size) / frame

@@ -67,17 +67,18 @@ func TestParse(t *testing.T) {
 		file []byte
 		want Info
 	}{
-		"plain":               {file(16000, 1, 16000), Info{16000, 1, 16, time.Second, file(16000, 1, 16000)[44:]}},
-		"stereo":              {riff(format(codePCM, 2, 8000, 16), chunk("data", 8, samples)), Info{8000, 2, 16, 250 * time.Microsecond, samples}},
-		"extensible":          {riff(format(codeExtensible, 1, 16000, 16, extensible(codePCM)...), chunk("data", 8, samples)), Info{16000, 1, 16, 250 * time.Microsecond, samples}},
-		"chunks before data":  {riff(chunk("LIST", 3, []byte("abc")), mono, chunk("LIST", 5, []byte("abcde")), chunk("data", 8, samples)), Info{16000, 1, 16, 250 * time.Microsecond, samples}},
-		"chunk after data":    {riff(mono, chunk("data", 8, samples), chunk("LIST", 4, []byte("abcd"))), Info{16000, 1, 16, 250 * time.Microsecond, samples}},
-		"size unknown":        {outer(unknownLength, riff(mono, chunk("data", unknownLength, samples))), Info{16000, 1, 16, 250 * time.Microsecond, samples}},
-		"size 0, streamed":    {outer(0, riff(mono, chunk("data", 0, samples))), Info{16000, 1, 16, 250 * time.Microsecond, samples}},
-		"size 0, complete":    {riff(mono, chunk("data", 0, nil), chunk("LIST", 4, []byte("abcd"))), Info{16000, 1, 16, 0, []byte{}}},
-		"size beyond the end": {riff(mono, chunk("data", 4000, samples)), Info{16000, 1, 16, 250 * time.Microsecond, samples}},
-		"half a frame":        {riff(format(codePCM, 2, 8000, 16), chunk("data", 6, samples[:6])), Info{8000, 2, 16, 125 * time.Microsecond, samples[:4]}},
-		"header alone":        {Header(16000, 1, 0), Info{16000, 1, 16, 0, []byte{}}},
+		"plain":              {file(16000, 1, 16000), Info{16000, 1, 16, time.Second, file(16000, 1, 16000)[44:]}},
+		"stereo":             {riff(format(codePCM, 2, 8000, 16), chunk("data", 8, samples)), Info{8000, 2, 16, 250 * time.Microsecond, samples}},
+		"extensible":         {riff(format(codeExtensible, 1, 16000, 16, extensible(codePCM)...), chunk("data", 8, samples)), Info{16000, 1, 16, 250 * time.Microsecond, samples}},
+		"chunks before data": {riff(chunk("LIST", 3, []byte("abc")), mono, chunk("LIST", 5, []byte("abcde")), chunk("data", 8, samples)), Info{16000, 1, 16, 250 * time.Microsecond, samples}},
+		"chunk after data":   {riff(mono, chunk("data", 8, samples), chunk("LIST", 4, []byte("abcd"))), Info{16000, 1, 16, 250 * time.Microsecond, samples}},
+		"size unknown":       {outer(unknownLength, riff(mono, chunk("data", unknownLength, samples))), Info{16000, 1, 16, 250 * time.Microsecond, samples}},
+		"size 0, streamed":   {outer(0, riff(mono, chunk("data", 0, samples))), Info{16000, 1, 16, 250 * time.Microsecond, samples}},
+		"size 0, complete":   {riff(mono, chunk("data", 0, nil), chunk("LIST", 4, []byte("abcd"))), Info{16000, 1, 16, 0, []byte{}}},
+		"size of sox's pipe": {outer(0x7FFFF024, riff(mono, chunk("data", 0x7FFFF000, samples))), Info{16000, 1, 16, 250 * time.Microsecond, samples}},
+		"size of arecord's":  {outer(0x80000024, riff(mono, chunk("data", 0x80000000, samples))), Info{16000, 1, 16, 250 * time.Microsecond, samples}},
+		"half a frame":       {riff(format(codePCM, 2, 8000, 16), chunk("data", 6, samples[:6])), Info{8000, 2, 16, 125 * time.Microsecond, samples[:4]}},
+		"header alone":       {Header(16000, 1, 0), Info{16000, 1, 16, 0, []byte{}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := Parse(tc.file)
@@ -113,6 +114,9 @@ func TestParse_SaysWhatItGot(t *testing.T) {
 		"cut format":       {riff(chunk("fmt ", 400, make([]byte, 16))), "ends in its header"},
 		"no format":        {riff(data), "before the format"},
 		"no data":          {riff(format(codePCM, 1, 8000, 16)), "no data chunk"},
+		"cut data":         {riff(format(codePCM, 1, 8000, 16), chunk("data", 4000, make([]byte, 8))), "cut off: its data chunk says 4000 bytes, but 8 are there"},
+		"cut by one":       {file(8000, 1, 4)[:51], "says 8 bytes, but 7 are there"},
+		"below a stream's": {riff(format(codePCM, 1, 8000, 16), chunk("data", 0x7FFFEFFF, nil)), "says 2147479551 bytes, but 0 are there"},
 		"cut chunk":        {riff(format(codePCM, 1, 8000, 16), chunk("LIST", 4000, []byte("ab"))), "no data chunk"},
 	} {
 		t.Run(name, func(t *testing.T) {
