@@ -18,6 +18,7 @@ type host struct {
 	models   Models
 	manifest *functions.Manifest
 	pins     []functions.Ref
+	turns    *functions.Turns
 	log      *slog.Logger
 
 	mu     sync.Mutex // guards the fields below
@@ -30,6 +31,7 @@ func newHost(p *Pools, m *functions.Manifest, instance string, call functions.Ca
 		models:   p.models,
 		manifest: m,
 		pins:     call.Models,
+		turns:    call.Turns,
 		log:      p.log.With("func", m.Name, "instance", instance, "run", call.Run, "step", call.Step),
 		open:     map[*hostTokens]struct{}{},
 	}
@@ -73,6 +75,9 @@ func (h *host) Log(level slog.Level, line string) {
 	}
 	h.log.Log(context.Background(), level, line)
 }
+
+// Turns implements [functions.Host].
+func (h *host) Turns() *functions.Turns { return h.turns }
 
 // close ends the generations that the function has left open.
 func (h *host) close() {

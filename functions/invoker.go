@@ -47,6 +47,8 @@ type Host interface {
 	Generate(ctx context.Context, model string, req Generation) (Tokens, error)
 	// Log records one line that the function wrote.
 	Log(level slog.Level, line string)
+	// Turns tells which turns of the run are over; nil if none ever is.
+	Turns() *Turns
 }
 
 // Message is one turn of a conversation with a model.

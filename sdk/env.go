@@ -61,6 +61,27 @@ func Generate(ctx context.Context, model string, req functions.Generation) (func
 	return env.Generate(ctx, model, req)
 }
 
+// ErrInterrupted is wrapped by what ends since its turn is over: the run goes on.
+var ErrInterrupted = functions.ErrInterrupted
+
+type turnKey struct{}
+
+// TurnContext returns a context that ends, with a cause that wraps [ErrInterrupted], when turn is over. What [Generate]
+// is asked for under it belongs to that turn. The caller cancels it when it is done with the turn.
+func TurnContext(ctx context.Context, turn uint64) (context.Context, context.CancelFunc) {
+	var turns *functions.Turns
+	if env, err := envOf(ctx); err == nil {
+		turns = env.Turns()
+	}
+	return turns.Context(context.WithValue(ctx, turnKey{}, turn), turn)
+}
+
+// TurnOf returns the turn of a context that [TurnContext] made. It is for packages that serve implementations.
+func TurnOf(ctx context.Context) (turn uint64, ok bool) {
+	turn, ok = ctx.Value(turnKey{}).(uint64)
+	return turn, ok
+}
+
 // Log writes one line to the server's log, under the function's name. Outside a running function it does nothing.
 func Log(ctx context.Context, level slog.Level, line string) {
 	if env, err := envOf(ctx); err == nil {

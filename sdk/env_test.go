@@ -12,7 +12,10 @@ import (
 )
 
 // fakeEnv answers what it was asked.
-type fakeEnv struct{ asked []string }
+type fakeEnv struct {
+	asked []string
+	turns *functions.Turns
+}
 
 func (e *fakeEnv) ReadBlob(_ context.Context, b functions.Blob) ([]byte, error) {
 	return []byte("read " + b.Type), nil
@@ -21,6 +24,8 @@ func (e *fakeEnv) ReadBlob(_ context.Context, b functions.Blob) ([]byte, error) 
 func (e *fakeEnv) WriteBlob(_ context.Context, mediaType string, data []byte) (functions.Blob, error) {
 	return functions.Attach(mediaType, data).Blob, nil
 }
+
+func (e *fakeEnv) Turns() *functions.Turns { return e.turns }
 
 func (e *fakeEnv) Generate(_ context.Context, model string, _ functions.Generation) (functions.Tokens, error) {
 	return nil, errors.New("asked " + model)
@@ -45,6 +50,26 @@ func TestEnv_IsThatOfTheContext(t *testing.T) {
 	sdk.Log(ctx, slog.LevelWarn, "careful")
 	if len(env.asked) != 1 || env.asked[0] != "WARN careful" {
 		t.Errorf("Log: got %q", env.asked)
+	}
+}
+
+func TestTurnContext(t *testing.T) {
+	env := &fakeEnv{turns: functions.NewTurns()}
+	ctx, cancel := sdk.TurnContext(sdk.WithEnv(t.Context(), env), 2)
+	defer cancel()
+	if turn, ok := sdk.TurnOf(ctx); turn != 2 || !ok {
+		t.Errorf("the context is of turn %d, %v", turn, ok)
+	}
+	env.turns.End(1)
+	if ctx.Err() != nil {
+		t.Errorf("turn 2 ended with turn 1: %v", context.Cause(ctx))
+	}
+	env.turns.End(2)
+	if !errors.Is(context.Cause(ctx), sdk.ErrInterrupted) {
+		t.Errorf("turn 2 ended with %v", context.Cause(ctx))
+	}
+	if _, ok := sdk.TurnOf(t.Context()); ok {
+		t.Error("a context has a turn that nobody gave it")
 	}
 }
 

@@ -82,6 +82,8 @@ func answer(ctx context.Context, inst sandbox.Instance) error {
 // noHost has no models and drops what is logged.
 type noHost struct{}
 
+func (noHost) Turns() *functions.Turns { return nil }
+
 func (noHost) Generate(context.Context, string, functions.Generation) (functions.Tokens, error) {
 	return nil, functions.ErrDenied
 }

@@ -75,6 +75,8 @@ type testHost struct {
 
 func newHost() *testHost { return &testHost{lines: make(chan string, 1000)} }
 
+func (*testHost) Turns() *functions.Turns { return nil }
+
 func (h *testHost) Generate(context.Context, string, functions.Generation) (functions.Tokens, error) {
 	return nil, functions.ErrDenied
 }

@@ -28,6 +28,8 @@ type line struct {
 	text  string
 }
 
+func (*host) Turns() *functions.Turns { return nil }
+
 func (h *host) Generate(_ context.Context, model string, req functions.Generation) (functions.Tokens, error) {
 	if !slices.Contains(h.models, model) {
 		return nil, fmt.Errorf("%w: model %q is not declared", functions.ErrDenied, model)

@@ -18,6 +18,8 @@ type testHost struct {
 
 func discardHost() *testHost { return &testHost{} }
 
+func (*testHost) Turns() *functions.Turns { return nil }
+
 func (h *testHost) Generate(_ context.Context, model string, _ functions.Generation) (functions.Tokens, error) {
 	if h.err != nil {
 		return nil, h.err

@@ -246,6 +246,8 @@ func (d *prepared) save(dir string) error {
 // bootHost is what a guest can reach while it is prepared: its log.
 type bootHost struct{ log func(slog.Level, string) }
 
+func (bootHost) Turns() *functions.Turns { return nil }
+
 func (h bootHost) Generate(_ context.Context, model string, _ functions.Generation) (functions.Tokens, error) {
 	return nil, fmt.Errorf("%w: model %s can't be asked while the function is prepared", functions.ErrDenied, model)
 }

@@ -122,6 +122,8 @@ type env struct{}
 
 func (env) Log(level slog.Level, line string) { hostLog(int32(level), ptr(line), uint32(len(line))) }
 
+func (env) Turns() *functions.Turns { return nil }
+
 func (env) ReadBlob(_ context.Context, b functions.Blob) ([]byte, error) {
 	what := "read of blob " + b.Digest.Short()
 	fd, err := open(abi.OpenBlob+string(b.Digest), what)

@@ -49,6 +49,9 @@ func (e *env) WriteBlob(_ context.Context, mediaType string, data []byte) (funct
 	return b, nil
 }
 
+// Turns tells nothing: no interruption reaches a plugin yet.
+func (e *env) Turns() *functions.Turns { return nil }
+
 // Generate refuses: the protocol has no way to a model yet.
 func (e *env) Generate(_ context.Context, model string, _ functions.Generation) (functions.Tokens, error) {
 	return nil, fmt.Errorf("%w: a plugin can't use models, such as %q; use a function of kind wasm", functions.ErrDenied, model)

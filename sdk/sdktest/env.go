@@ -35,6 +35,8 @@ func (e *env) Log(level slog.Level, line string) {
 	e.bench.t.Logf("%s %s: %s", level, e.call.Step, line)
 }
 
+func (*env) Turns() *functions.Turns { return nil }
+
 // Generate implements sdk.Env.
 func (e *env) Generate(_ context.Context, model string, req functions.Generation) (functions.Tokens, error) {
 	answer, ok := e.bench.models[model]
