@@ -49,10 +49,12 @@ func define[I, O any](pos, name string, build func(*Steps, Val[I]) Val[O]) (Chai
 	result := build(s, Val[I]{from: &source{steps: s, block: top, name: spec.Input}})
 	s.done = true
 	c.spec = spec.Chain{Name: name, Steps: top.steps, Out: s.use(result.from, pos, "the chain's output"), Pos: pos}
-	if len(s.all) == 0 {
+	if len(top.steps) == 0 {
 		s.fault(pos, "the chain has no steps")
 	}
-	s.unread()
+	for _, st := range c.spec.Unread() {
+		s.fault(st.Pos, "%s", spec.UnreadFault(st))
+	}
 	if err := s.err(); err != nil {
 		return Chain[I, O]{}, err
 	}

@@ -64,7 +64,7 @@ func ExampleDefine() {
 	// Output:
 	// true
 	// define chain broken: sdk/example_test.go:58: invalid: switch "route" has no Else at its end; say what happens to the rest
-	// sdk/example_test.go:58: invalid: nobody reads what step "route" yields; pass it on, return it, or leave the step out
+	// sdk/example_test.go:58: invalid: nobody reads what step "route" yields; read its output, or remove the step
 }
 
 func ExampleSwitchAs() {

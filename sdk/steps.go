@@ -17,17 +17,10 @@ type Steps struct {
 	name   string
 	now    *block            // that steps are added to
 	taken  map[string]string // positions by step name
-	all    []recorded
 	faults []error
 	done   bool
 
 	contracts []FuncDescription // of the functions, each once, in the order of their first use
-}
-
-// recorded is a step with its source, kept to find those that nobody reads.
-type recorded struct {
-	from *source
-	pos  string
 }
 
 func (s *Steps) fault(pos, format string, args ...any) {
@@ -74,19 +67,7 @@ func (s *Steps) claim(name, pos, rename string) {
 // add appends st to the block that is being written.
 func (s *Steps) add(st spec.Step) *source {
 	s.now.steps = append(s.now.steps, st)
-	from := &source{steps: s, block: s.now, name: st.Name}
-	s.all = append(s.all, recorded{from, st.Pos})
-	return from
-}
-
-// unread reports the steps whose output goes nowhere: a mistake in the wiring, since a function is called for what it
-// returns.
-func (s *Steps) unread() {
-	for _, r := range s.all {
-		if !r.from.read {
-			s.fault(r.pos, "nobody reads what step %q yields; pass it on, return it, or leave the step out", r.from.name)
-		}
-	}
+	return &source{steps: s, block: s.now, name: st.Name}
 }
 
 // Call adds a step that applies f to in, and returns what it will yield.

@@ -16,7 +16,6 @@ type source struct {
 	steps *Steps
 	block *block
 	name  string
-	read  bool // by a step, a case or the chain's output
 }
 
 // block is a list of steps that is being written: the chain's, or a branch's.
@@ -37,7 +36,7 @@ func (b *block) sees(other *block) bool {
 	return false
 }
 
-// use notes that the part of the chain at pos reads v, and returns the name by which it does.
+// use returns the name by which the part of the chain at pos reads v.
 func (s *Steps) use(v *source, pos, part string) string {
 	switch {
 	case v == nil:
@@ -47,7 +46,6 @@ func (s *Steps) use(v *source, pos, part string) string {
 		s.fault(pos, "%s is step %q of chain %s, not of this one; a chain uses its own steps only", part, v.name, v.steps.name)
 		return ""
 	}
-	v.read = true
 	if !s.now.sees(v.block) {
 		s.fault(pos, "%s is step %q, which is inside a branch of switch %q; read what the switch returns instead", part, v.name, v.block.route)
 	}

@@ -3,7 +3,8 @@ package spec
 import "strconv"
 
 // Positions returns where the parts of the chain are written: under "" for the chain, a step's name for the step, and
-// NAME/0 for the first case of the switch NAME. Parts without a position are left out.
+// NAME/0 for the first case of the switch NAME. Under NAME/0/when stand the places of that case's expression. Parts
+// without a position are left out.
 func (c Chain) Positions() map[string]string {
 	all := map[string]string{}
 	add := func(key, pos string) {
@@ -16,6 +17,7 @@ func (c Chain) Positions() map[string]string {
 		add(s.Name, s.Pos)
 		for i, cs := range s.Cases {
 			add(caseKey(s.Name, i), cs.Pos)
+			add(whenKey(s.Name, i), formatPlaces(cs.Places))
 		}
 	})
 	return all
@@ -39,6 +41,7 @@ func withPositions(steps []Step, all map[string]string) []Step {
 			cases := make([]Case, len(s.Cases))
 			for j, cs := range s.Cases {
 				cs.Pos = all[caseKey(s.Name, j)]
+				cs.Places = parsePlaces(all[whenKey(s.Name, j)])
 				cs.Steps = withPositions(cs.Steps, all)
 				cases[j] = cs
 			}
@@ -50,3 +53,5 @@ func withPositions(steps []Step, all map[string]string) []Step {
 }
 
 func caseKey(step string, i int) string { return step + "/" + strconv.Itoa(i) }
+
+func whenKey(step string, i int) string { return caseKey(step, i) + "/when" }

@@ -55,6 +55,8 @@ type Case struct {
 	// Out names the step, in the branch or around it, whose output is the branch's.
 	Out string `json:"out"`
 	Pos string `json:"-"`
+	// Places says where the characters of When are written, as far as it is known: sorted by Offset.
+	Places []Place `json:"-"`
 }
 
 // Canonical returns the chain as JSON without positions: equal for equal chains, however they were written.

@@ -34,6 +34,7 @@ func Parse(filename string, data []byte) (spec.Chain, error) {
 // parser reads one file. A fault does not stop it; what it returns counts only if there was none.
 type parser struct {
 	file   string
+	lines  []string
 	faults []*Fault
 }
 
@@ -42,6 +43,7 @@ func (p *parser) load(data []byte) *yaml.Node {
 		p.faultAt(0, 0, "the file has %d bytes; the limit is %d", len(data), maxBytes)
 		return nil
 	}
+	p.lines = linesOf(data)
 	var doc yaml.Node
 	err := yaml.Load(data, &doc,
 		yaml.WithPlugin(loaderlimits.New(loaderlimits.DepthValue(maxDepth), loaderlimits.AliasValue(0))))
@@ -268,7 +270,7 @@ func (p *parser) switchCase(n *yaml.Node, from string, last bool) spec.Case {
 			p.fault(f.keys["else"], "else is the last case; no case comes after it")
 		}
 	case f.has("when"):
-		cs.Pos = p.pos(f.vals["when"])
+		cs.Pos, cs.Places = p.pos(f.vals["when"]), p.places(f.vals["when"], n)
 		if last {
 			p.fault(n, "the last case needs else: instead of when:, so that every value has a way")
 		}

@@ -33,7 +33,7 @@ func TestParse_Voice(t *testing.T) {
 	want := spec.Chain{Name: "voice", Out: "speak", Pos: "voice.yaml:1:1", Steps: []spec.Step{
 		{Name: "transcribe", Op: spec.OpCall, Func: "transcribe", From: "in", Pos: "voice.yaml:3:5"},
 		{Name: "route", Op: spec.OpSwitch, From: "transcribe", Pos: "voice.yaml:4:5", Cases: []spec.Case{
-			{When: `it.text == "" || it.confidence < 0.35`, Out: "sorry", Pos: "voice.yaml:6:15", Steps: []spec.Step{
+			{When: `it.text == "" || it.confidence < 0.35`, Out: "sorry", Pos: "voice.yaml:6:15", Places: []spec.Place{{Line: 6, Col: 15}}, Steps: []spec.Step{
 				{Name: "sorry", Op: spec.OpCall, Func: "sorry", From: "transcribe", Pos: "voice.yaml:7:17"},
 			}},
 			{Out: "answer", Pos: "voice.yaml:8:9", Steps: []spec.Step{
