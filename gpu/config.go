@@ -98,7 +98,8 @@ type ModelStatus struct {
 	Leases, Queued int
 	// MemBytes that the model holds: its weights, and its context's keys and values.
 	MemBytes int64
-	// WakeTime is what the last load or wake took; zero before the first.
+	// WakeTime is what the last load or wake took from when it was asked for: the start of a worker is in it. It is zero
+	// before the first.
 	WakeTime time.Duration
 	// Why says what is wrong: why there is no engine, or why the last load failed. Empty if all is well.
 	Why string

@@ -20,6 +20,7 @@ import (
 type fake struct {
 	gpuv1.UnimplementedWorkerServer
 
+	startTime   time.Duration
 	loadTime    time.Duration
 	tokenTime   time.Duration
 	tokens      int   // of each answer
@@ -41,6 +42,7 @@ type fake struct {
 
 func (f *fake) launch(context.Context) (*worker, error) {
 	f.starts.Add(1)
+	time.Sleep(f.startTime)
 	if f.startErr != nil {
 		return nil, f.startErr
 	}

@@ -22,9 +22,10 @@ type model struct {
 
 	lastUse  time.Time
 	memBytes int64
-	wakeTime time.Duration
-	why      error // of the last load, if it failed
-	proven   bool  // a worker has loaded it
+	asked    time.Time     // since when somebody waits for it to wake; zero if nobody does
+	wakeTime time.Duration // from asked to hot, the last time: the worker's start is in it
+	why      error         // of the last load, if it failed
+	proven   bool          // a worker has loaded it
 }
 
 // waiter is one call that waits for a model. Its channel gets exactly one outcome, when it leaves the queue.
@@ -58,6 +59,16 @@ func (m *model) view(idleAfter time.Duration) modelView {
 		wakers:    len(m.wakers),
 		idleAfter: idleAfter,
 		lastUse:   m.lastUse,
+	}
+}
+
+// noteWait keeps book of since when somebody waits for the model to wake.
+func (m *model) noteWait(now time.Time) {
+	switch {
+	case m.tier == TierHot || len(m.callers)+len(m.wakers) == 0:
+		m.asked = time.Time{}
+	case m.asked.IsZero():
+		m.asked = now
 	}
 }
 

@@ -56,6 +56,7 @@ func (r *Runtime) step(now time.Time) (time.Time, []func(context.Context)) {
 	models := make([]*model, 0, len(r.models))
 	seen := observed{worker: r.phase}
 	for _, m := range r.models {
+		m.noteWait(now)
 		models = append(models, m)
 		seen.models = append(seen.models, m.view(r.cfg.IdleAfter))
 	}
@@ -192,7 +193,11 @@ func (r *Runtime) raise(w *worker, m *model, do func() (*gpuv1.Residency, error)
 		return // it ended right after its answer; those who wait get the next one
 	}
 	m.proven = true
-	m.tier, m.memBytes, m.wakeTime, m.lastUse = TierHot, res.GetMemBytes(), time.Since(began), time.Now()
+	now := time.Now()
+	if !m.asked.IsZero() {
+		began = m.asked
+	}
+	m.tier, m.memBytes, m.wakeTime, m.lastUse = TierHot, res.GetMemBytes(), now.Sub(began), now
 	r.cfg.Log.Info("model awake", "model", m.ref.Name, "dur", m.wakeTime, "bytes", res.GetBytes())
 }
 

@@ -20,7 +20,7 @@ func TestSingleFlightAndOneAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		models := catalogue{}
 		llm := models.add("llm", "x")
-		f := &fake{loadTime: 2 * time.Second, tokenTime: 10 * time.Millisecond, tokens: 10}
+		f := &fake{startTime: time.Second, loadTime: 2 * time.Second, tokenTime: 10 * time.Millisecond, tokens: 10}
 		r, stop := startFake(t, f, models, nil)
 		defer stop()
 		var wg sync.WaitGroup
@@ -43,8 +43,8 @@ func TestSingleFlightAndOneAtATime(t *testing.T) {
 		if n := f.most.Load(); n != 1 {
 			t.Errorf("%d answers at the same time, want 1", n)
 		}
-		if s := statusOf(t, r, llm); s.WakeTime != 2*time.Second || s.MemBytes != 100 {
-			t.Errorf("status %+v, want a wake of 2 s and 100 bytes", s)
+		if s := statusOf(t, r, llm); s.WakeTime != 3*time.Second || s.MemBytes != 100 {
+			t.Errorf("status %+v, want a wake of 3 s, the worker's start in it, and 100 bytes", s)
 		}
 	})
 }
