@@ -210,6 +210,8 @@ func (p *Pools) look(starts context.Context, pl *pool, now time.Time) (todo []fu
 	var d decision
 	o := pl.observe(p.stopping)
 	o.Rush = len(p.rushing) > 0
+	// What replaces an instance that has served is no wake.
+	wake := o.Calls+o.Wakers > 0 && pl.running()+pl.starting+pl.resetting+pl.leaving == 0
 	pl.state, d = decide(pl.spec(p.config), o, pl.state, now)
 	pl.nextLook = d.Next
 	if d.Defer {
@@ -224,12 +226,12 @@ func (p *Pools) look(starts context.Context, pl *pool, now time.Time) (todo []fu
 	}
 	began := now
 	if !pl.loadBegan.IsZero() {
-		began = pl.loadBegan
+		began, wake = pl.loadBegan, true
 	}
 	code := pl.loaded
 	for range d.Start {
 		pl.starting++
-		todo = append(todo, func() { p.start(starts, pl, code, began) })
+		todo = append(todo, func() { p.start(starts, pl, code, began, wake) })
 	}
 	if d.Start > 0 {
 		pl.loadBegan = time.Time{}

@@ -28,7 +28,7 @@ type PoolStatus struct {
 	Busy      int
 	Queued    int // calls that wait
 	MemBytes  int64
-	WakeTime  time.Duration // what the latest start took, a load included; 0 before the first
+	WakeTime  time.Duration // what the latest start from nothing took, a load included; 0 before the first
 	Captured  bool
 	Why       string // why it was not captured
 }

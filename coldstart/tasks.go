@@ -78,8 +78,9 @@ func (p *Pools) load(ctx context.Context, pl *pool) {
 		"captured", image.Captured, "why", image.Why, "bytes", bytes)
 }
 
-// start starts one instance and, if it can end by itself, stays to see that.
-func (p *Pools) start(ctx context.Context, pl *pool, code sandbox.Code, began time.Time) {
+// start starts one instance and, if it can end by itself, stays to see that. A wake is a start from nothing for somebody
+// who waits.
+func (p *Pools) start(ctx context.Context, pl *pool, code sandbox.Code, began time.Time, wake bool) {
 	ctx, cancel := context.WithTimeoutCause(ctx, p.config.StartTimeout,
 		fmt.Errorf("it was not ready within %v", p.config.StartTimeout))
 	defer cancel()
@@ -105,7 +106,9 @@ func (p *Pools) start(ctx context.Context, pl *pool, code sandbox.Code, began ti
 		return
 	}
 	p.metrics.started(pl.kind(), now.Sub(began), true)
-	pl.wakeTime = now.Sub(began)
+	if wake {
+		pl.wakeTime = now.Sub(began)
+	}
 	pl.offer(inst, now)
 	p.changed(pl)
 	p.mu.Unlock()

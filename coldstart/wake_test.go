@@ -249,6 +249,32 @@ func TestWake_TimeLeavesOutTheDeploy(t *testing.T) {
 	})
 }
 
+// TestWake_TimeLeavesOutReplacements: what replaces an instance that has served is no wake, and does not hide what one
+// took.
+func TestWake_TimeLeavesOutReplacements(t *testing.T) {
+	driver := &fake{load: 40 * ms, start: 50 * ms, spent: true}
+	run(t, driver, nil, func(t *testing.T, n *node) {
+		ref := n.function("speak", nil)
+		want := func(wake time.Duration) {
+			t.Helper()
+			for _, s := range n.Status() {
+				if s.WakeTime != wake {
+					t.Errorf("the wake is said to have taken %v, want %v", s.WakeTime, wake)
+				}
+			}
+		}
+		for range 3 {
+			n.call(t, ref)
+			time.Sleep(time.Second)
+			want(90 * ms)
+		}
+		time.Sleep(5 * time.Minute)
+		n.want(t, ref, Parked, 0)
+		n.call(t, ref)
+		want(50 * ms)
+	})
+}
+
 // TestPrepare_WithoutAnEngine: a deploy passes, with its model unavailable; any other fault of a model fails it.
 func TestPrepare_WithoutAnEngine(t *testing.T) {
 	run(t, &fake{}, nil, func(t *testing.T, n *node) {
