@@ -2,6 +2,8 @@ package functions
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"io"
 )
 
@@ -40,6 +42,20 @@ type Catalogue interface {
 	// Watch calls changed for every alias as it is now, then for each change, until ctx ends; it may leave out states
 	// that were replaced meanwhile, never the last one. It returns the cause of ctx, or why it could not go on.
 	Watch(ctx context.Context, changed func(Alias)) error
+}
+
+// ReadRecord reads a record of the catalogue as what its kind is the JSON of. It returns an error wrapping
+// [ErrNotFound] if there is none. A record that can't be read is damaged: no fault of who asks, so no sentinel says so.
+func ReadRecord[T any](ctx context.Context, cat Catalogue, kind RecordKind, d Digest) (*T, error) {
+	data, err := cat.Record(ctx, kind, d)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", kind, d.Short(), err)
+	}
+	v := new(T)
+	if err := json.Unmarshal(data, v); err != nil {
+		return nil, fmt.Errorf("%s %s in the catalogue is damaged: %w", kind, d.Short(), err)
+	}
+	return v, nil
 }
 
 // Blobs holds bytes by digest. It may be used from many goroutines.
