@@ -170,7 +170,10 @@ func (s *Server) checkBlobs(ctx context.Context, b *bundle) error {
 			return
 		}
 		_ = r.Close() // nothing was written
-		if size == 0 || want != 0 && size != want {
+		switch {
+		case size == 0:
+			faults = append(faults, fmt.Errorf("%w: %s: blob %s is empty; build it again", functions.ErrInvalid, what, d.Short()))
+		case want != 0 && size != want:
 			faults = append(faults, fmt.Errorf("%w: %s: blob %s has %d bytes, not %d", functions.ErrInvalid, what, d.Short(), size, want))
 		}
 	}

@@ -73,6 +73,9 @@ func TestDeploy_FaultsAllAtOnce(t *testing.T) {
 	w := newWorld(t, nil)
 	bad := w.version("shout", "2")
 	bad.In.Stream = true
+	empty := w.version("sing", "2")
+	empty.Artifact = functions.DigestOf(nil)
+	w.mem.blobs[empty.Artifact] = nil
 	lost := w.version("paint", "2")
 	lost.Artifact = functions.DigestOf([]byte("not put"))
 	for _, test := range []struct {
@@ -89,9 +92,9 @@ func TestDeploy_FaultsAllAtOnce(t *testing.T) {
 			Manifests: [][]byte{lost.Canonical(), lost.Canonical()}, Chains: []*catenaryv1.ChainSpec{{Json: single("x").Canonical()}, {Json: single("x").Canonical()}},
 		}, []string{`function "paint" is there twice`, `chain "x" is there twice`}},
 		{"blobs", &catenaryv1.DeployRequest{
-			Manifests: [][]byte{lost.Canonical()},
+			Manifests: [][]byte{lost.Canonical(), empty.Canonical()},
 			Models:    [][]byte{(&functions.Model{Name: "llm", Engine: "llama", File: w.fns[0].Manifest.Artifact, Size: 1}).Canonical()},
-		}, []string{"function paint: blob", "is not here; PUT /blobs/", "model llm: blob", "has 5 bytes, not 1"}},
+		}, []string{"function paint: blob", "is not here; PUT /blobs/", "model llm: blob", "has 5 bytes, not 1", "function sing: blob e3b0c44298fc is empty"}},
 		{"chains, with positions", &catenaryv1.DeployRequest{Chains: []*catenaryv1.ChainSpec{
 			{Json: single("nope").Canonical(), Positions: map[string]string{"step": "chains.yaml:7:3"}},
 			{Json: spec.Chain{Name: "mismatch", Steps: []spec.Step{

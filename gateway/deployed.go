@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -183,24 +182,11 @@ func (d *deployed) keep(c *chain) {
 }
 
 func (d *deployed) manifest(ctx context.Context, digest functions.Digest) (*functions.Manifest, error) {
-	return record[functions.Manifest](ctx, d.cat, functions.RecordManifest, digest)
+	return functions.ReadRecord[functions.Manifest](ctx, d.cat, functions.RecordManifest, digest)
 }
 
 func (d *deployed) model(ctx context.Context, digest functions.Digest) (*functions.Model, error) {
-	return record[functions.Model](ctx, d.cat, functions.RecordModel, digest)
-}
-
-// record reads a record of the catalogue as what its kind says.
-func record[T any](ctx context.Context, cat functions.Catalogue, kind functions.RecordKind, digest functions.Digest) (*T, error) {
-	data, err := cat.Record(ctx, kind, digest)
-	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w", kind, digest.Short(), err)
-	}
-	v := new(T)
-	if err := json.Unmarshal(data, v); err != nil {
-		return nil, fmt.Errorf("%s %s: %w", kind, digest.Short(), err)
-	}
-	return v, nil
+	return functions.ReadRecord[functions.Model](ctx, d.cat, functions.RecordModel, digest)
 }
 
 // compile makes a plan of g, and finds the schema of every step.

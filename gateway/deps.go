@@ -20,6 +20,8 @@ type Deps struct {
 	Metrics   *prometheus.Registry
 	// Services are further doors on the same port, such as remote.Handler. They are drained with the gateway's own.
 	Services []Service
+	// Checks is what /readyz asks for.
+	Checks []Check
 }
 
 // Service is an HTTP handler mounted at a path that ends with a slash. Name is that of a gRPC service, for reflection

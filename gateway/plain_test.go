@@ -47,6 +47,7 @@ func TestPlain(t *testing.T) {
 		{"empty text", "shout", "text/plain", "", 400, "", "invalid_argument"},
 		{"empty audio", "measure", "audio/wav", "", 400, "", "invalid_argument"},
 		{"not a wav", "measure", "audio/wav", "OggS....", 400, "", "invalid_argument"},
+		{"a cut wav", "measure", "audio/wav", file[:3000], 400, "", "invalid_argument"},
 		{"not JSON", "shout", "application/json", "{", 400, "", "invalid_argument"},
 		{"JSON of another type", "shout", "application/json", "3", 400, "", "invalid_argument"},
 		{"text that is not UTF-8", "shout", "text/plain", "\xff", 400, "", "invalid_argument"},
@@ -83,6 +84,18 @@ func TestPlain_415NamesWhatIsAccepted(t *testing.T) {
 	got := w.curl(t, "POST", "/chains/measure", "text/html", []byte("x"))
 	if want := "application/json, audio/*"; got.header.Get("Accept-Post") != want || !strings.Contains(got.body, want) {
 		t.Errorf("Accept-Post %q and body %s, want %q in both", got.header.Get("Accept-Post"), got.body, want)
+	}
+}
+
+func TestPlain_Charset(t *testing.T) {
+	w := newWorld(t, nil)
+	for params, status := range map[string]int{
+		"": 200, "; charset=utf-8": 200, `; charset="UTF-8"`: 200, "; charset=us-ascii": 200, "; charset=latin1": 415, "; charset=utf-16": 415,
+	} {
+		got := w.curl(t, "POST", "/chains/shout", "text/plain"+params, []byte("x"))
+		if got.status != status || status == 415 && !strings.Contains(got.body, "is not utf-8") {
+			t.Errorf("text/plain%s: status %d, want %d: %s", params, got.status, status, got.body)
+		}
 	}
 }
 

@@ -40,7 +40,7 @@ func (s *Server) routes() http.Handler {
 		mux.HandleFunc("/blobs/{hex}", s.notAllowed("GET, HEAD, PUT"))
 	}
 	for _, svc := range s.deps.Services {
-		mux.Handle(svc.Path, svc.Handler)
+		mux.Handle(svc.Path, s.works(svc.Handler))
 		names = append(names, svc.Name)
 	}
 	mux.Handle(grpchealth.NewHandler(&checker{s, names}, opts...))
@@ -49,14 +49,11 @@ func (s *Server) routes() http.Handler {
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector, opts...))
 
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "ok\n") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if s.draining.Load() {
-			say(w, http.StatusServiceUnavailable, "draining\n")
-			return
-		}
-		say(w, http.StatusOK, "ready\n")
-	})
+	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.deps.Metrics, promhttp.HandlerOpts{}))
+	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+		mux.HandleFunc(path, s.notAllowed("GET, HEAD"))
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, fmt.Errorf("%w: there is no door at %q; see POST /chains/NAME, /blobs/HEX and the services of catenary.v1", functions.ErrNotFound, clip(r.URL.Path)))
 	})
@@ -117,14 +114,14 @@ func (s *Server) panicked(ctx context.Context, p any) error {
 	return err
 }
 
-// checker answers health checks: serving until the drain begins.
+// checker answers health checks as /readyz does.
 type checker struct {
 	s     *Server
 	names []string
 }
 
 // Check implements grpchealth.Checker.
-func (c *checker) Check(_ context.Context, req *grpchealth.CheckRequest) (*grpchealth.CheckResponse, error) {
+func (c *checker) Check(ctx context.Context, req *grpchealth.CheckRequest) (*grpchealth.CheckResponse, error) {
 	known := req.Service == ""
 	for _, name := range c.names {
 		known = known || name == req.Service
@@ -132,7 +129,7 @@ func (c *checker) Check(_ context.Context, req *grpchealth.CheckRequest) (*grpch
 	switch {
 	case !known:
 		return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("service %q is not served here", clip(req.Service)))
-	case c.s.draining.Load():
+	case c.s.draining.Load(), c.s.ready.state(ctx) != nil:
 		return &grpchealth.CheckResponse{Status: grpchealth.StatusNotServing}, nil
 	default:
 		return &grpchealth.CheckResponse{Status: grpchealth.StatusServing}, nil

@@ -3,7 +3,9 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -86,19 +88,29 @@ func TestServe_DrainLetsRunsEnd(t *testing.T) {
 	}()
 	<-sv.gate.begun
 	sv.stop()
-	// Phase one: nothing new is accepted, and the server says so.
 	for !sv.s.draining.Load() {
 		time.Sleep(time.Millisecond)
 	}
-	rec := newRecorder()
-	sv.s.Handler().ServeHTTP(rec, localRequest("GET", "/readyz", ""))
-	if rec.Code != http.StatusServiceUnavailable {
-		t.Errorf("readyz: status %d", rec.Code)
-	}
-	rec = newRecorder()
-	sv.s.Handler().ServeHTTP(rec, localRequest("POST", "/chains/shout", "x"))
-	if rec.Code != http.StatusServiceUnavailable || !strings.Contains(rec.Body.String(), "shutting down") {
-		t.Errorf("a new run: status %d, %s", rec.Code, rec.Body)
+	// Phase one: the port is open, also to those who had no connection, and says that nothing new is taken.
+	for proto, client := range map[string]*http.Client{"HTTP/1.1": {Transport: &http.Transport{}}, "HTTP/2": h2c()} {
+		for _, ask := range []struct{ method, path, want string }{{"GET", "/readyz", "draining"}, {"POST", "/chains/shout", "shutting down"}} {
+			resp, err := client.Do(must(http.NewRequestWithContext(t.Context(), ask.method, sv.url+ask.path, strings.NewReader("x"))))
+			if err != nil {
+				t.Fatalf("%s %s: %v", proto, ask.path, err)
+			}
+			body, err := io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+			if resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(body), ask.want) || err != nil {
+				t.Errorf("%s %s: status %d, %s, %v", proto, ask.path, resp.StatusCode, body, err)
+			}
+			if proto == "HTTP/1.1" && !resp.Close {
+				t.Errorf("%s: the connection may be used again, and so never finds another server", ask.path)
+			}
+		}
+		if r, err := client.Get(sv.url + "/healthz"); err != nil || r.StatusCode != http.StatusOK {
+			t.Errorf("%s: the process does not live: %v, %v", proto, r, err)
+		}
+		client.CloseIdleConnections()
 	}
 	select {
 	case <-sv.done:
@@ -113,6 +125,87 @@ func TestServe_DrainLetsRunsEnd(t *testing.T) {
 	sv.ended(t)
 	if _, err := http.Get(sv.url + "/healthz"); err == nil {
 		t.Error("the port still answers")
+	}
+}
+
+// must returns v, which the test has got right.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// A server with nothing to do ends at once, whatever the drain's limit and the connections that are kept.
+func TestServe_DrainWithNothingGoingOn(t *testing.T) {
+	sv := serve(t, func(c *Config) { c.Drain = time.Hour })
+	for _, client := range []*http.Client{{Transport: &http.Transport{}}, sv.http} {
+		resp, err := client.Post(sv.url+"/chains/shout", "text/plain", strings.NewReader("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.ReadAll(resp.Body)
+		_ = resp.Body.Close() // the connection is kept
+	}
+	sv.stop()
+	sv.ended(t)
+}
+
+// A node can't tell a step of a run that goes on elsewhere from any other call: it serves them while its port is open.
+func TestServe_DrainServesTheCallsOfANode(t *testing.T) {
+	gates := map[string]*gate{"/node/1": newGate(), "/node/2": newGate()}
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		g := gates[r.URL.Path]
+		g.begun <- struct{}{}
+		<-g.open
+		say(w, http.StatusOK, "done")
+	})
+	cfg := DefaultConfig()
+	cfg.NodeOnly, cfg.Drain = true, time.Hour
+	s, err := New(cfg, Deps{Log: slog.New(slog.DiscardHandler), Metrics: newRegistry(), Services: []Service{{Name: catenaryv1.NodeServiceName, Path: "/node/", Handler: handler}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln := must(Listen("127.0.0.1:0", false))
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ctx, ln) }()
+	answers := make(chan string, 2)
+	call := func(path string) {
+		client := &http.Client{Transport: &http.Transport{}}
+		defer client.CloseIdleConnections()
+		resp, err := client.Get("http://" + ln.Addr().String() + path)
+		if err != nil {
+			answers <- err.Error()
+			return
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		answers <- fmt.Sprint(string(body), err)
+	}
+	go call("/node/1")
+	<-gates["/node/1"].begun
+	stop()
+	for !s.draining.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	go call("/node/2")
+	<-gates["/node/2"].begun
+	close(gates["/node/1"].open)
+	if got := <-answers; got != "done<nil>" {
+		t.Errorf("the first call: %s", got)
+	}
+	select {
+	case <-served:
+		t.Error("Serve has returned while a call goes on")
+	default:
+	}
+	close(gates["/node/2"].open)
+	if got := <-answers; got != "done<nil>" {
+		t.Errorf("the second call: %s", got)
+	}
+	if err := <-served; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -43,7 +43,9 @@ type Server struct {
 	runs     chan struct{} // a slot per run
 	uploads  chan struct{} // a slot per blob that is taken
 	draining atomic.Bool
-	requests sync.WaitGroup // those that are being answered
+	requests flight // those that are being answered
+	work     flight // those that a drain waits for with its port open
+	ready    *readiness
 }
 
 // New returns a server; it starts nothing. Its error joins all faults of cfg and deps.
@@ -57,6 +59,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		runs:    make(chan struct{}, cfg.MaxRuns),
 		uploads: make(chan struct{}, cfg.MaxUploads),
 		errs:    connect.NewErrorWriter(),
+		ready:   &readiness{checks: deps.Checks, log: deps.Log},
 	}
 	s.metrics = newMetrics(deps.Metrics, func() float64 { return float64(s.results.size(time.Now())) })
 	if !cfg.NodeOnly {
@@ -69,9 +72,9 @@ func New(cfg Config, deps Deps) (*Server, error) {
 // Handler returns all doors as one handler. A process that uses it without Serve reads every alias from the catalogue.
 func (s *Server) Handler() http.Handler { return s.handler }
 
-// Serve answers on ln, HTTP/1.1 and HTTP/2 without TLS, until ctx ends; then it stops accepting, lets what goes on end
-// for Config.Drain, cancels what is left, and returns when all of it has ended. It closes ln. It returns nil after a
-// drain, and why it could not go on otherwise.
+// Serve answers on ln, HTTP/1.1 and HTTP/2 without TLS, until ctx ends; then it is not ready any more, refuses new runs,
+// and lets what goes on end for Config.Drain. Only then it closes ln; it cancels what is left, and returns when all of
+// it has ended. It returns nil after a drain, and why it could not go on otherwise.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	base, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
@@ -99,32 +102,24 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		broken = fmt.Errorf("serve on %s: %w", ln.Addr(), err)
 	case <-ctx.Done():
 	}
-	s.draining.Store(true)
-	s.log.Info("draining", "limit", s.cfg.Drain)
-	if err := shutdown(srv, base, s.cfg.Drain); err != nil {
-		s.log.Warn("cancelling what has not ended in time")
-		cancel(errDraining)
-		_ = shutdown(srv, context.WithoutCancel(base), endGrace)
-		_ = srv.Close() // what is left is stuck in a read or a write: this ends it
-	}
+	s.drain(srv, base, cancel)
 	stopWatch()
 	background.Wait()
-	s.requests.Wait()
+	<-s.requests.idle()
 	return broken
-}
-
-// shutdown closes the listener and waits at most limit for the connections to become idle.
-func shutdown(srv *http.Server, ctx context.Context, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	return srv.Shutdown(ctx)
 }
 
 // track counts requests, and turns a panic into an internal error with its stack in the log.
 func (s *Server) track(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.requests.Add(1)
-		defer s.requests.Done()
+		s.requests.begin()
+		defer s.requests.end()
+		if s.draining.Load() { // it is refused, or asks how things are: nothing to wait for
+			s.leave(w)
+		} else {
+			s.work.begin()
+			defer s.work.end()
+		}
 		tw := &trackedWriter{ResponseWriter: w}
 		defer func() {
 			p := recover()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,15 +17,14 @@ import (
 	catenaryv1 "github.com/catenary-run/catenary/gateway/catenary/v1"
 )
 
-// A node that is gone without a word is found by a ping that is not answered: after both times at most.
-const (
-	pingAfter   = 10 * time.Second
-	pingTimeout = 10 * time.Second
-)
+// maxReason bounds what is read of why a node is not ready.
+const maxReason = 1 << 10
 
 // Node is a node in another process. It may be used from many goroutines.
 type Node struct {
-	url    string
+	url    string // for people, without a password
+	ready  string // the URL that Ping asks
+	http   *http.Client
 	client catenaryv1.NodeServiceClient
 }
 
@@ -38,22 +38,36 @@ func New(nodeURL string, client *http.Client) (*Node, error) {
 		return nil, fmt.Errorf("%w: node %q is not a URL such as http://HOST:PORT", functions.ErrInvalid, nodeURL)
 	}
 	if client == nil {
-		client = newClient()
+		client = catenaryv1.NewHTTPClient(nil)
 	}
 	// Sent bytes are not compressed: the peers are near.
 	opts := []connect.ClientOption{connect.WithReadMaxBytes(maxMessage), connect.WithAcceptCompression("gzip", nil, nil)}
-	return &Node{url: u.Redacted(), client: catenaryv1.NewNodeServiceClient(client, nodeURL, opts...)}, nil
+	return &Node{url: u.Redacted(), ready: strings.TrimRight(nodeURL, "/") + "/readyz", http: client, client: catenaryv1.NewNodeServiceClient(client, nodeURL, opts...)}, nil
 }
 
-func newClient() *http.Client {
-	protocols := new(http.Protocols)
-	protocols.SetHTTP2(true)
-	protocols.SetUnencryptedHTTP2(true)
-	return &http.Client{Transport: &http.Transport{
-		Protocols:       protocols,
-		IdleConnTimeout: time.Minute,
-		HTTP2:           &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
-	}}
+// String returns the node's URL, for people.
+func (n *Node) String() string { return n.url }
+
+// Ping returns an error wrapping functions.ErrUnavailable, with the node's own words if it has any, unless the node is
+// there and ready.
+func (n *Node) Ping(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, n.ready, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := n.http.Do(req)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			return cause
+		}
+		return fmt.Errorf("%w: %w", functions.ErrUnavailable, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusOK {
+		return nil
+	}
+	says, _ := io.ReadAll(io.LimitReader(resp.Body, maxReason)) // what is lost is detail
+	return fmt.Errorf("%w: it answers %s: %s", functions.ErrUnavailable, resp.Status, strings.TrimSpace(string(says)))
 }
 
 // Invoke calls a function on the node.
@@ -153,14 +167,14 @@ func sendInput(ctx context.Context, stream *clientStream, call functions.Call, i
 // Wake makes functions and models of the node ready.
 func (n *Node) Wake(ctx context.Context, fns, models []functions.Ref) error {
 	_, err := n.client.Wake(ctx, &catenaryv1.WakeRequest{Functions: catenaryv1.NewRefs(fns), Models: catenaryv1.NewRefs(models)})
-	return n.failure(ctx, err)
+	return n.lacks(n.failure(ctx, err))
 }
 
 // Prepare makes the versions of a deploy fit to be called on the node.
 func (n *Node) Prepare(ctx context.Context, fns, models []functions.Ref) ([]gateway.Prepared, error) {
 	resp, err := n.client.Prepare(ctx, &catenaryv1.PrepareRequest{Functions: catenaryv1.NewRefs(fns), Models: catenaryv1.NewRefs(models)})
 	if err != nil {
-		return nil, n.failure(ctx, err)
+		return nil, n.lacks(n.failure(ctx, err))
 	}
 	var prepared []gateway.Prepared
 	for _, f := range resp.Functions {
@@ -178,6 +192,15 @@ func (n *Node) Pools(ctx context.Context) (gateway.Pools, error) {
 		return gateway.Pools{}, n.failure(ctx, err)
 	}
 	return gateway.PoolsFrom(resp), nil
+}
+
+// lacks explains that the node finds no record or blob of what this side has deployed: it looks elsewhere.
+func (n *Node) lacks(err error) error {
+	if !errors.Is(err, functions.ErrNotFound) {
+		return err
+	}
+	return fmt.Errorf("%w; node %s does not see what is deployed here: start gateway and node with the same --store, "+
+		"one redis://HOST:PORT/DB, or one folder if both are on one machine, and deploy again", err, n.url)
 }
 
 // failure returns an error of the client in our vocabulary, and nil for nil. It does not wrap Connect's own error: a

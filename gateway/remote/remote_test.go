@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -217,7 +218,7 @@ func TestInvoke_PanicInTheNode(t *testing.T) {
 
 func TestPrepareAndPools(t *testing.T) {
 	want := []gateway.Prepared{{Ref: ref, Captured: true}, {Ref: functions.Ref{Name: "g", Digest: ref.Digest}, Why: "it opens a socket"}}
-	fail := false
+	var fail error
 	pools := gateway.Pools{
 		Functions: []gateway.FunctionPool{{Name: "f", Kind: functions.KindWASM, Digest: ref.Digest, Tier: "hot", Instances: 2, Busy: 1, Queued: 3, MemBytes: 4, Wake: 5e6, Captured: true}},
 		Models:    []gateway.ModelPool{{Name: "llm", Device: "cpu", Tier: "unavailable", Leases: 1, Queued: 2, MemBytes: 3, Wake: 4e6, Why: "no library"}},
@@ -226,8 +227,8 @@ func TestPrepareAndPools(t *testing.T) {
 		if len(fns) != 1 || fns[0] != ref || len(models) != 0 {
 			t.Errorf("prepare %v, %v", fns, models)
 		}
-		if fail {
-			return nil, functions.ErrColdStart
+		if fail != nil {
+			return nil, fail
 		}
 		return want, nil
 	}}, nil), nil)
@@ -238,9 +239,14 @@ func TestPrepareAndPools(t *testing.T) {
 	if diff := cmp.Diff(got, want); diff != "" {
 		t.Errorf("got (-) want (+):\n%s", diff)
 	}
-	fail = true
+	fail = functions.ErrColdStart
 	if _, err := n.Prepare(t.Context(), []functions.Ref{ref}, nil); !errors.Is(err, functions.ErrColdStart) || !functions.Retryable(err) {
 		t.Errorf("got %v, want a retryable %v", err, functions.ErrColdStart)
+	}
+	fail = fmt.Errorf("%w: no manifest record", functions.ErrNotFound)
+	if _, err := n.Prepare(t.Context(), []functions.Ref{ref}, nil); !errors.Is(err, functions.ErrNotFound) || functions.Retryable(err) ||
+		!strings.Contains(err.Error(), "no manifest record") || !strings.Contains(err.Error(), "the same --store") {
+		t.Errorf("a node with a store of its own: got %v, want %v with the remedy", err, functions.ErrNotFound)
 	}
 	gotPools, err := n.Pools(t.Context())
 	if err != nil {
@@ -248,6 +254,54 @@ func TestPrepareAndPools(t *testing.T) {
 	}
 	if diff := cmp.Diff(gotPools, pools); diff != "" {
 		t.Errorf("got (-) want (+):\n%s", diff)
+	}
+}
+
+func TestWake_NodeWithAStoreOfItsOwn(t *testing.T) {
+	n := connectTo(t, start(t, &node{Invoker: sleeper{functions.ErrNotFound}}, nil), nil)
+	if err := n.Wake(t.Context(), []functions.Ref{ref}, nil); !errors.Is(err, functions.ErrNotFound) || !strings.Contains(err.Error(), "the same --store") {
+		t.Errorf("got %v, want %v with the remedy", err, functions.ErrNotFound)
+	}
+}
+
+// sleeper is an Invoker whose Wake fails.
+type sleeper struct{ err error }
+
+func (s sleeper) Invoke(context.Context, functions.Call, functions.Source, functions.Sink) (functions.Timing, error) {
+	return functions.Timing{}, s.err
+}
+
+func (s sleeper) Wake(context.Context, []functions.Ref, []functions.Ref) error { return s.err }
+
+func TestPing(t *testing.T) {
+	status, says := http.StatusOK, "ready\n"
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/readyz" {
+			http.NotFound(w, r)
+			return
+		}
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(says))
+	}))
+	srv.Config.Protocols = protocols()
+	srv.Start()
+	t.Cleanup(srv.Close)
+	n := connectTo(t, srv, nil)
+	if err := n.Ping(t.Context()); err != nil {
+		t.Errorf("a node that is ready: %v", err)
+	}
+	status, says = http.StatusServiceUnavailable, "draining\n"+strings.Repeat("x", 1<<20)
+	if err := n.Ping(t.Context()); !errors.Is(err, functions.ErrUnavailable) || !strings.Contains(err.Error(), "503 Service Unavailable: draining") || len(err.Error()) > 2000 {
+		t.Errorf("a node that drains: got %v, want %v with what it says, cut", err, functions.ErrUnavailable)
+	}
+	srv.Close()
+	if err := n.Ping(t.Context()); !errors.Is(err, functions.ErrUnavailable) {
+		t.Errorf("no node: got %v, want %v", err, functions.ErrUnavailable)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("enough"))
+	if err := n.Ping(ctx); err == nil || err.Error() != "enough" {
+		t.Errorf("got %v, want the context's cause", err)
 	}
 }
 

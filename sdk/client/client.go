@@ -8,20 +8,14 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"connectrpc.com/connect"
 	"github.com/catenary-run/catenary/functions"
 	catenaryv1 "github.com/catenary-run/catenary/gateway/catenary/v1"
 )
 
-const (
-	// maxMessage bounds one message of a reply: an item of the largest output limit that is sensible, and its frame.
-	maxMessage = 256<<20 + 64<<10
-	// pingAfter and pingTimeout find a server that is gone without a word.
-	pingAfter   = 15 * time.Second
-	pingTimeout = 15 * time.Second
-)
+// maxMessage bounds one message of a reply: an item of the largest output limit that is sensible, and its frame.
+const maxMessage = 256<<20 + 64<<10
 
 // Client is one server. It may be used from many goroutines.
 type Client struct {
@@ -49,23 +43,11 @@ func New(baseURL string, opts ...Option) (*Client, error) {
 		opt(c)
 	}
 	if c.http == nil {
-		c.http = newHTTPClient()
+		c.http = catenaryv1.NewHTTPClient(http.ProxyFromEnvironment)
 	}
 	// Replies are not compressed: most of their bytes are audio, and most servers are near.
 	c.chains = catenaryv1.NewChainServiceClient(c.http, c.base, connect.WithReadMaxBytes(maxMessage), connect.WithAcceptCompression("gzip", nil, nil))
 	return c, nil
-}
-
-func newHTTPClient() *http.Client {
-	protocols := new(http.Protocols)
-	protocols.SetHTTP2(true)
-	protocols.SetUnencryptedHTTP2(true)
-	return &http.Client{Transport: &http.Transport{
-		Protocols:       protocols,
-		Proxy:           http.ProxyFromEnvironment,
-		IdleConnTimeout: time.Minute,
-		HTTP2:           &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
-	}}
 }
 
 // List returns the chains that are deployed, sorted by name.
