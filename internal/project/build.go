@@ -17,11 +17,13 @@ import (
 	"github.com/catenary-run/catenary/chains/specfile"
 	"github.com/catenary-run/catenary/functions"
 	"github.com/catenary-run/catenary/functions/value"
+	"github.com/catenary-run/catenary/internal/strictyaml"
 	"github.com/catenary-run/catenary/sdk"
 )
 
 // Build builds the project at dir and leaves its bundle in DIR/.catenary. It needs Go for functions and chains that are Go
-// packages, and tells progress on talk. Equal sources give an equal bundle. Its error joins the faults of all parts.
+// packages, and tells progress on talk. Equal sources give an equal bundle. Its error joins the faults of all parts, each
+// with the place in catenary.yaml, or in a chain's file, that is to be changed.
 func Build(ctx context.Context, dir string, talk io.Writer) (*Bundle, error) {
 	file, err := Load(dir)
 	if err != nil {
@@ -49,53 +51,57 @@ type builder struct {
 }
 
 func (b *builder) build(ctx context.Context, file *File) error {
-	var faults []error
+	var parts []func() []error
 	// Chains come first: those in Go know the types of functions that can't describe themselves.
 	for _, c := range file.Chains {
-		if err := b.chain(ctx, c); err != nil {
-			faults = append(faults, fmt.Errorf("chain %s: %w", c.Name, err))
-		}
+		parts = append(parts, func() []error { return b.chain(ctx, c) })
 	}
 	for _, m := range file.Models {
-		if err := b.model(m); err != nil {
-			faults = append(faults, fmt.Errorf("model %s: %w", m.Name, err))
-		}
+		parts = append(parts, func() []error { return b.model(m) })
 	}
 	for _, fn := range file.Functions {
-		start := time.Now()
-		if err := b.function(ctx, fn); err != nil {
-			faults = append(faults, fmt.Errorf("function %s: %w", fn.Name, err))
-			continue
-		}
-		fmt.Fprintf(b.talk, "built %s (%s) in %s\n", fn.Name, fn.Kind, time.Since(start).Round(10*time.Millisecond))
+		parts = append(parts, func() []error { return b.function(ctx, fn) })
 	}
-	return errors.Join(faults...)
+	var all []error
+	for _, do := range parts {
+		all = append(all, do()...)
+		if ctx.Err() != nil {
+			return context.Cause(ctx) // what that made fail is no fault of the project
+		}
+	}
+	return errors.Join(all...)
 }
 
-func (b *builder) chain(ctx context.Context, c Chain) error {
+func (b *builder) chain(ctx context.Context, c Chain) []error {
+	fault := faults{"chain " + c.Name, c.Places}
 	if c.File != "" {
 		path := b.path(c.File)
 		data, err := os.ReadFile(path)
 		if err != nil {
-			return err
+			return fault.at("file", unreadable(err))
 		}
 		s, err := specfile.Parse(path, data)
 		if err != nil {
-			return err
+			return []error{err} // its faults have places in that file
 		}
 		if s.Name != c.Name {
-			return fmt.Errorf("%w: %s: the chain in this file is called %q", functions.ErrInvalid, s.Pos, s.Name)
+			fault.places = strictyaml.Places{"": s.Pos}
+			return fault.at("", fmt.Errorf("%w: the chain in this file is called %q; give it the name that %s has", functions.ErrInvalid, s.Name, c.Places.Of("name")))
 		}
 		b.bundle.Chains = append(b.bundle.Chains, sdk.ChainDescription{Spec: s, Positions: s.Positions()})
 		return nil
 	}
 	d, err := b.describe(ctx, b.path(c.Package))
 	if err != nil {
-		return err
+		return fault.at("package", err)
 	}
 	i := slices.IndexFunc(d.Chains, func(d sdk.ChainDescription) bool { return d.Spec.Name == c.Name })
 	if i < 0 {
-		return fmt.Errorf("%w: package %s passes no chain of this name to sdk.Main", functions.ErrNotFound, c.Package)
+		var passed []string
+		for _, d := range d.Chains {
+			passed = append(passed, d.Spec.Name)
+		}
+		return fault.at("name", fmt.Errorf("%w: package %s passes %s to sdk.Main; rename one of them", functions.ErrNotFound, c.Package, list("chain", passed)))
 	}
 	b.bundle.Chains = append(b.bundle.Chains, d.Chains[i])
 	for _, f := range d.Chains[i].Uses {
@@ -104,20 +110,23 @@ func (b *builder) chain(ctx context.Context, c Chain) error {
 	return nil
 }
 
-func (b *builder) model(m Model) error {
-	digest, size, err := b.bundle.addBlob(b.path(m.File))
+func (b *builder) model(m Model) []error {
+	fault := faults{"model " + m.Name, m.Places}
+	digest, size, err := b.addFile(m.File)
 	if err != nil {
-		return err
+		return fault.at("file", err)
 	}
 	model := functions.Model{Name: m.Name, Engine: m.Engine, File: digest, Size: size, Context: m.Context, Idle: time.Duration(m.Idle)}
 	if err := model.Validate(); err != nil {
-		return err
+		return fault.whole(err)
 	}
 	b.bundle.Models = append(b.bundle.Models, model)
 	return nil
 }
 
-func (b *builder) function(ctx context.Context, fn Function) error {
+func (b *builder) function(ctx context.Context, fn Function) []error {
+	fault := faults{"function " + fn.Name, fn.Places}
+	start := time.Now()
 	m := functions.Manifest{
 		Name: fn.Name, Kind: fn.Kind, Args: fn.Args,
 		Limits: functions.Limits{MemBytes: int64(fn.Limits.Mem), Time: time.Duration(fn.Limits.Time), OutBytes: int64(fn.Limits.Out)},
@@ -130,39 +139,57 @@ func (b *builder) function(ctx context.Context, fn Function) error {
 	if fn.Source != "" {
 		d, err := b.describe(ctx, b.path(fn.Source))
 		if err != nil {
-			return err
+			return fault.at("source", err)
 		}
 		if len(d.Functions) != 1 || d.Functions[0].Name != fn.Name {
-			return fmt.Errorf("%w: package %s serves %s", functions.ErrInvalid, fn.Source, names(d.Functions))
+			return fault.at("name", fmt.Errorf("%w: package %s serves %s; it must serve this one alone, so rename one of them", functions.ErrInvalid, fn.Source, names(d.Functions)))
 		}
 		b.contracts[fn.Name] = d.Functions[0]
 		if artifact, err = b.compile(ctx, fn); err != nil {
-			return err
+			return fault.at("source", err)
 		}
 	}
 	contract, known := b.contracts[fn.Name]
 	if !known {
 		var err error
 		if contract, err = commandContract(fn); err != nil {
-			return err
+			return fault.at("artifact", err)
 		}
 	}
 	m.In, m.Out = contract.In, contract.Out
 	if fn.Sample != nil {
 		var err error
 		if m.Sample, err = sample(m.In.Schema, fn.Sample); err != nil {
-			return err
+			return fault.at("sample", err)
 		}
 	}
 	var err error
-	if m.Artifact, _, err = b.bundle.addBlob(artifact); err != nil {
-		return err
+	if m.Artifact, _, err = b.addFile(artifact); err != nil {
+		return fault.at("artifact", err)
 	}
 	if err := m.Validate(); err != nil {
-		return err
+		return fault.whole(err)
 	}
 	b.bundle.Manifests = append(b.bundle.Manifests, m)
+	fmt.Fprintf(b.talk, "built %s (%s) in %s\n", fn.Name, fn.Kind, time.Since(start).Round(10*time.Millisecond))
 	return nil
+}
+
+// addFile adds a file that catenary.yaml names, or that a compiler made, to the bundle.
+func (b *builder) addFile(path string) (functions.Digest, int64, error) {
+	path = b.path(path)
+	if info, err := os.Stat(path); err != nil {
+		return "", 0, unreadable(err)
+	} else if !info.Mode().IsRegular() {
+		return "", 0, fmt.Errorf("%w: %s is not a file", functions.ErrInvalid, path)
+	} else if info.Size() == 0 {
+		return "", 0, fmt.Errorf("%w: %s is empty", functions.ErrInvalid, path)
+	}
+	digest, size, err := b.bundle.addBlob(path)
+	if err != nil {
+		return "", 0, unreadable(err)
+	}
+	return digest, size, nil
 }
 
 // sample turns the sample of catenary.yaml into a value of the schema.
@@ -183,6 +210,11 @@ func sample(s *functions.Schema, v any) ([]byte, error) {
 
 // describe builds a Go package for this machine and has it describe itself.
 func (b *builder) describe(ctx context.Context, dir string) (sdk.Description, error) {
+	if info, err := os.Stat(dir); err != nil {
+		return sdk.Description{}, unreadable(err)
+	} else if !info.IsDir() {
+		return sdk.Description{}, fmt.Errorf("%w: %s is a file; name the folder of a Go package", functions.ErrInvalid, dir)
+	}
 	bin := filepath.Join(b.work, "describe")
 	if err := b.goBuild(ctx, dir, bin, nil); err != nil {
 		return sdk.Description{}, err
@@ -193,7 +225,7 @@ func (b *builder) describe(ctx context.Context, dir string) (sdk.Description, er
 	cmd.Env = append(os.Environ(), sdk.DescribeEnv+"=1")
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		return sdk.Description{}, fmt.Errorf("%w: package %s does not describe itself: %w\n%s", functions.ErrInvalid, dir, err, strings.TrimSpace(stderr.String()))
+		return sdk.Description{}, fmt.Errorf("%w: package %s does not describe itself when it runs with %s=1: %w\n%s", functions.ErrInvalid, dir, sdk.DescribeEnv, err, strings.TrimSpace(stderr.String()))
 	}
 	// The description is the last line: what the program prints by itself comes before.
 	lines := bytes.Split(bytes.TrimSpace(stdout.Bytes()), []byte("\n"))
@@ -220,7 +252,7 @@ func (b *builder) goBuild(ctx context.Context, dir, out string, env []string, fl
 	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0"), env...)
 	msg, err := cmd.CombinedOutput()
 	if errors.Is(err, exec.ErrNotFound) {
-		return fmt.Errorf("%w: building a Go package needs the go command", functions.ErrNotFound)
+		return fmt.Errorf("%w: building a Go package needs the go command; install Go from https://go.dev/dl", functions.ErrNotFound)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: go build %s: %w\n%s", functions.ErrInvalid, dir, err, bytes.TrimSpace(msg))
@@ -233,15 +265,4 @@ func (b *builder) path(rel string) string {
 		return rel
 	}
 	return filepath.Join(b.dir, filepath.FromSlash(rel))
-}
-
-func names(fns []sdk.FuncDescription) string {
-	if len(fns) == 0 {
-		return "no function"
-	}
-	var all []string
-	for _, f := range fns {
-		all = append(all, f.Name)
-	}
-	return strings.Join(all, ", ")
 }

@@ -60,7 +60,7 @@ func (b *Bundle) OpenBlob(d functions.Digest) (io.ReadCloser, int64, error) {
 	return f, info.Size(), nil
 }
 
-// save writes the bundle and removes blobs that it does not name.
+// save writes the bundle and removes blobs that it does not name, with what a build that was killed left half-written.
 func (b *Bundle) save(dir string) error {
 	data, err := json.MarshalIndent(b, "", " ")
 	if err != nil {
@@ -84,12 +84,12 @@ func (b *Bundle) save(dir string) error {
 			}
 		}
 	}
-	return writeFile(filepath.Join(dir, Folder, bundleFile), data)
+	return b.write(filepath.Join(dir, Folder, bundleFile), data)
 }
 
-// writeFile replaces path by data: whoever reads it sees all of the old or all of the new.
-func writeFile(path string, data []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
+// write replaces path by data: whoever reads it sees all of the old or all of the new.
+func (b *Bundle) write(path string, data []byte) error {
+	tmp, err := os.CreateTemp(b.blobs, ".tmp-*")
 	if err != nil {
 		return err
 	}

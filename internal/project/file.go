@@ -36,6 +36,8 @@ type Function struct {
 	Image    string         `yaml:"image"`
 	Uses     Uses           `yaml:"uses"`
 	Sample   any            `yaml:"sample"`
+
+	Places strictyaml.Places `yaml:",pos"`
 }
 
 // Output is where a WASI command leaves its result.
@@ -55,6 +57,8 @@ type Limits struct {
 // Uses is what a function may reach.
 type Uses struct {
 	Models []string `yaml:"models"`
+
+	Places strictyaml.Places `yaml:",pos"`
 }
 
 // Model is one entry of models.
@@ -64,6 +68,8 @@ type Model struct {
 	File    string   `yaml:"file"`
 	Context int      `yaml:"context"`
 	Idle    Duration `yaml:"idle"`
+
+	Places strictyaml.Places `yaml:",pos"`
 }
 
 // Chain is one entry of chains: a YAML file, or a Go package whose main calls sdk.Main. Exactly one is set.
@@ -71,6 +77,8 @@ type Chain struct {
 	Name    string `yaml:"name"`
 	File    string `yaml:"file"`
 	Package string `yaml:"package"`
+
+	Places strictyaml.Places `yaml:",pos"`
 }
 
 // Size is a count of bytes, written as a number with B, KiB, MiB or GiB.
@@ -112,7 +120,7 @@ func Load(dir string) (*File, error) {
 	path := filepath.Join(dir, FileName)
 	data, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %s: there is no %s in this folder", functions.ErrNotFound, dir, FileName)
+		return nil, fmt.Errorf("%w: %s: there is no %s in this folder; give the folder of a project", functions.ErrNotFound, dir, FileName)
 	}
 	if err != nil {
 		return nil, err
@@ -121,54 +129,14 @@ func Load(dir string) (*File, error) {
 }
 
 // Parse reads the text of a catenary.yaml; name is for messages. Unknown and duplicate keys are errors. The error joins
-// all faults, each wrapping functions.ErrInvalid.
+// all faults, each a [*strictyaml.Fault] wrapping functions.ErrInvalid.
 func Parse(name string, data []byte) (*File, error) {
 	var f File
 	if err := strictyaml.Decode(name, data, &f); err != nil {
 		return nil, err
 	}
 	if err := f.validate(); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, err
 	}
 	return &f, nil
-}
-
-// validate checks what does not need the file system. What a manifest can check is left to the manifest.
-func (f *File) validate() error {
-	var faults []error
-	fault := func(format string, args ...any) {
-		faults = append(faults, fmt.Errorf("%w: "+format, append([]any{functions.ErrInvalid}, args...)...))
-	}
-	seen := map[string]bool{}
-	named := func(what, name string) {
-		if err := functions.CheckName(what, name); err != nil {
-			faults = append(faults, err)
-		}
-		if seen[what+name] {
-			fault("%s %q is there twice", what, name)
-		}
-		seen[what+name] = true
-	}
-	for _, fn := range f.Functions {
-		named("function", fn.Name)
-		if (fn.Source == "") == (fn.Artifact == "") {
-			fault("function %q needs exactly one of source (a Go package) and artifact (a file)", fn.Name)
-		}
-		if fn.Kind == functions.KindWASI && fn.Source != "" {
-			fault("function %q: kind wasi takes an artifact; a Go package is built as kind wasm or plugin", fn.Name)
-		}
-	}
-	for _, m := range f.Models {
-		named("model", m.Name)
-		if m.File == "" {
-			fault("model %q needs a file", m.Name)
-		}
-	}
-	for _, c := range f.Chains {
-		named("chain", c.Name)
-		if (c.File == "") == (c.Package == "") {
-			fault("chain %q needs exactly one of file (YAML) and package (Go)", c.Name)
-		}
-	}
-	return errors.Join(faults...)
 }

@@ -1,12 +1,13 @@
 // Package strictyaml decodes YAML into Go structs and finds every fault in one pass, each with file, line and column.
 //
 // [Decode] follows the yaml tags of struct fields. Keys that no field has, keys that are there twice, values of another
-// type, aliases and second documents are faults. A string field tagged ",pos" gets the place of its struct. A type with
-// UnmarshalText reads its scalar itself.
+// type, aliases and second documents are faults. A field of type [Places] tagged ",pos" gets the places of its struct
+// and of all that stands in it, so that who checks the values can say where they are: [At] makes such a [Fault]. A type
+// with UnmarshalText reads its scalar itself.
 //
 // Caveats:
 //   - Only what configuration needs: structs, slices, pointers, strings, bools, ints, and any.
-//   - Null is the zero value.
+//   - Null is the zero value; of a struct, one that knows its place.
 package strictyaml
 
 import (
@@ -16,7 +17,6 @@ import (
 	"fmt"
 	"io"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,12 +32,43 @@ const MaxBytes = 1 << 20
 // maxDepth bounds the nesting of a document.
 const maxDepth = 64
 
+// Places says where a struct and the values of its keys stand, as file:line:col. The struct's own key is "", that of the
+// first item of a list is KEY/0.
+type Places map[string]string
+
+// Of returns the place of the value of key, or that of the struct if the key is not there.
+func (p Places) Of(key string) string {
+	if at, ok := p[key]; ok {
+		return at
+	}
+	return p[""]
+}
+
+// Fault is one thing that is wrong with a file.
+type Fault struct {
+	Place   string // file:line:col
+	Message string // what is wrong, and what to do
+	Err     error  // the class of the error, or its cause
+}
+
+func (f *Fault) Error() string { return f.Place + ": " + f.Message }
+
+// Unwrap returns what class of error it is.
+func (f *Fault) Unwrap() error { return f.Err }
+
+// At returns err as a fault of what stands at place. That it is invalid goes without saying there.
+func At(place string, err error) error {
+	return &Fault{place, strings.TrimPrefix(err.Error(), functions.ErrInvalid.Error()+": "), err}
+}
+
 // Decode reads one document into the struct that into points to. Name is that of the file, for messages. The error joins
-// all faults, each wrapping functions.ErrInvalid.
+// all faults, each a [*Fault] wrapping functions.ErrInvalid.
 func Decode(name string, data []byte, into any) error {
 	d := &decoder{name: name}
+	top := &yaml.Node{Line: 1, Column: 1}
 	if len(data) > MaxBytes {
-		return fmt.Errorf("%w: %s has %d bytes; at most %d are read", functions.ErrInvalid, name, len(data), MaxBytes)
+		d.fault(top, "the file has %d bytes; at most %d are read", len(data), MaxBytes)
+		return d.err()
 	}
 	loader, err := yaml.NewLoader(bytes.NewReader(data))
 	if err != nil {
@@ -45,17 +76,21 @@ func Decode(name string, data []byte, into any) error {
 	}
 	var doc, second yaml.Node
 	if err := loader.Load(&doc); errors.Is(err, io.EOF) {
-		return fmt.Errorf("%w: %s is empty", functions.ErrInvalid, name)
+		d.fault(top, "the file is empty")
+		return d.err()
 	} else if err != nil {
-		return d.syntax(err)
+		d.syntax(err)
+		return d.err()
 	}
 	if err := loader.Load(&second); err == nil {
-		return fmt.Errorf("%w: %s: a second document begins; one is read", functions.ErrInvalid, d.place(&second))
+		d.fault(&second, "a second document begins; one is read")
+		return d.err()
 	} else if !errors.Is(err, io.EOF) {
-		return d.syntax(err)
+		d.syntax(err)
+		return d.err()
 	}
 	d.decode(doc.Content[0], reflect.ValueOf(into).Elem(), 0)
-	return errors.Join(d.faults...)
+	return d.err()
 }
 
 type decoder struct {
@@ -63,16 +98,19 @@ type decoder struct {
 	faults []error
 }
 
-// parserPlace is how the parser tells a place.
-var parserPlace = regexp.MustCompile(`(?:at )?L(\d+)(?:-L?\d+)?\.C(\d+)(?:-L?\d*\.?C?\d+)?: ?`)
+func (d *decoder) err() error { return errors.Join(d.faults...) }
 
-// syntax turns the parser's own error into one of ours, with the place in front.
-func (d *decoder) syntax(err error) error {
-	text := strings.TrimPrefix(functions.OneLine(err), "go-yaml load error in parser ")
-	if m := parserPlace.FindStringSubmatch(text); m != nil {
-		return fmt.Errorf("%w: %s:%s:%s: not YAML: %s", functions.ErrInvalid, d.name, m[1], m[2], strings.Replace(text, m[0], "", 1))
+// syntax notes the parser's own error, with its place.
+func (d *decoder) syntax(err error) {
+	at, text := &yaml.Node{Line: 1, Column: 1}, functions.OneLine(err)
+	if load, ok := errors.AsType[*yaml.LoadError](err); ok {
+		text = load.Message
+		if load.ContextMsg != "" {
+			text = load.ContextMsg + ": " + text
+		}
+		at.Line, at.Column = max(1, load.Mark.Line), max(1, load.Mark.Column)
 	}
-	return fmt.Errorf("%w: %s: not YAML: %s", functions.ErrInvalid, d.name, text)
+	d.fault(at, "not YAML: %s", text)
 }
 
 func (d *decoder) place(n *yaml.Node) string {
@@ -80,7 +118,7 @@ func (d *decoder) place(n *yaml.Node) string {
 }
 
 func (d *decoder) fault(n *yaml.Node, format string, args ...any) {
-	d.faults = append(d.faults, fmt.Errorf("%w: %s: "+format, append([]any{functions.ErrInvalid, d.place(n)}, args...)...))
+	d.faults = append(d.faults, &Fault{d.place(n), fmt.Sprintf(format, args...), functions.ErrInvalid})
 }
 
 func (d *decoder) decode(n *yaml.Node, v reflect.Value, depth int) {
@@ -91,6 +129,9 @@ func (d *decoder) decode(n *yaml.Node, v reflect.Value, depth int) {
 	case n.Kind == yaml.AliasNode || n.Anchor != "":
 		d.fault(n, "anchors and aliases are not allowed; write the value out")
 		return
+	case n.Kind == yaml.ScalarNode && n.Tag == "!!null" && v.Kind() == reflect.Struct:
+		d.structure(&yaml.Node{Kind: yaml.MappingNode, Line: n.Line, Column: n.Column}, v, depth)
+		return
 	case n.Kind == yaml.ScalarNode && n.Tag == "!!null" && v.Kind() != reflect.Interface:
 		return
 	}
@@ -98,7 +139,10 @@ func (d *decoder) decode(n *yaml.Node, v reflect.Value, depth int) {
 		if n.Kind != yaml.ScalarNode {
 			d.fault(n, "want one value, not %s", kind(n))
 		} else if err := text.UnmarshalText([]byte(n.Value)); err != nil {
-			d.faults = append(d.faults, fmt.Errorf("%s: %w", d.place(n), err))
+			if !errors.Is(err, functions.ErrInvalid) {
+				err = fmt.Errorf("%w: %w", functions.ErrInvalid, err)
+			}
+			d.faults = append(d.faults, At(d.place(n), err))
 		}
 		return
 	}
@@ -134,10 +178,11 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, depth int) {
 	}
 	fields := map[string]int{}
 	var known []string
+	places := Places{"": d.place(n)}
 	for i := range v.NumField() {
 		tag := v.Type().Field(i).Tag.Get("yaml")
 		if tag == ",pos" {
-			v.Field(i).SetString(d.place(n))
+			v.Field(i).Set(reflect.ValueOf(places))
 		} else if tag != "" {
 			fields[tag] = i
 			known = append(known, tag)
@@ -148,6 +193,12 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, depth int) {
 		if !ok {
 			d.fault(key, "unknown key %q; known are %s", key.Value, strings.Join(known, ", "))
 			return
+		}
+		places[key.Value] = d.place(value)
+		if value.Kind == yaml.SequenceNode {
+			for i, item := range value.Content {
+				places[fmt.Sprintf("%s/%d", key.Value, i)] = d.place(item)
+			}
 		}
 		d.decode(value, v.Field(i), depth+1)
 	})
