@@ -110,16 +110,24 @@ func TestExit_DrainLetsRunsEnd(t *testing.T) {
 	call := later(t, func() reply { return job(t, s, "assist", contract.Job{Do: "wait", Path: signal}) })
 	untilBusy(t, s, "helper", 1)
 	s.Terminate(t)
-	testkit.Eventually(t, "new runs to be refused", func() bool {
-		// A connection of its own: one that is kept could be closed under it.
-		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-		resp, err := client.Post(s.URL+"/chains/count", "application/json", strings.NewReader("{}"))
+	// Connections of their own, as a balancer has: the port is open until the run has ended.
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	testkit.Eventually(t, "the server not to be ready", func() bool {
+		resp, err := client.Get(s.URL + "/readyz")
 		if err != nil {
-			return true // nobody listens any more
+			t.Fatal(err)
 		}
 		resp.Body.Close()
 		return resp.StatusCode == http.StatusServiceUnavailable
 	})
+	resp, err := client.Post(s.URL+"/chains/count", "application/json", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("a new run: %s", resp.Status)
+	}
 	writeFile(t, signal, "")
 	if got := report(t, call()); got.Count != 1 {
 		t.Errorf("the run that was going on answered %v", got)

@@ -45,7 +45,8 @@ type env struct {
 
 // cli is the whole command line.
 type cli struct {
-	Verbose bool `help:"Log each step, too." short:"v"`
+	Verbose     bool        `help:"Log each step, too." short:"v"`
+	VersionFlag versionFlag `name:"version" help:"Print the version."`
 
 	Serve   serveCmd   `cmd:"" help:"Run a server: doors, pools and the model runtime, or a part of them."`
 	Build   buildCmd   `cmd:"" help:"Build the functions, models and chains of a folder with a catenary.yaml."`

@@ -3,8 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
-	"fmt"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -21,6 +19,7 @@ type node struct {
 	pools    *coldstart.Pools
 	models   *gpu.Runtime
 	deployed records
+	noEngine error // why no model can run, as far as that shows without a worker
 }
 
 // run runs pools and models until ctx ends. The pools end first: their calls use models.
@@ -97,7 +96,11 @@ func (n *node) Pools(ctx context.Context) (gateway.Pools, error) {
 		if err != nil {
 			return all, err
 		}
-		all.Models = append(all.Models, gateway.ModelPool{Name: m.Name, Tier: string(gpu.TierCold)})
+		row := gateway.ModelPool{Name: m.Name, Tier: string(gpu.TierCold)}
+		if n.noEngine != nil {
+			row.Tier, row.Why = string(gpu.TierUnavailable), functions.OneLine(n.noEngine)
+		}
+		all.Models = append(all.Models, row)
 	}
 	slices.SortFunc(all.Functions, func(a, b gateway.FunctionPool) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Digest, b.Digest))
@@ -111,14 +114,12 @@ type records struct{ store *store.Store }
 
 // Manifest returns the version of a function.
 func (r records) Manifest(ctx context.Context, ref functions.Ref) (*functions.Manifest, error) {
-	var m functions.Manifest
-	return &m, r.read(ctx, functions.RecordManifest, ref, &m)
+	return functions.ReadRecord[functions.Manifest](ctx, r.store, functions.RecordManifest, ref.Digest)
 }
 
 // Model returns the version of a model.
 func (r records) Model(ctx context.Context, ref functions.Ref) (*functions.Model, error) {
-	var m functions.Model
-	return &m, r.read(ctx, functions.RecordModel, ref, &m)
+	return functions.ReadRecord[functions.Model](ctx, r.store, functions.RecordModel, ref.Digest)
 }
 
 // ModelFile returns a local file with the model's weights.
@@ -137,15 +138,4 @@ func (r records) aliases(ctx context.Context, prefix string) (map[functions.Dige
 		versions[a.Digest] = true
 	}
 	return versions, nil
-}
-
-func (r records) read(ctx context.Context, kind functions.RecordKind, ref functions.Ref, into any) error {
-	data, err := r.store.Record(ctx, kind, ref.Digest)
-	if err != nil {
-		return fmt.Errorf("%s %s: %w", kind, ref, err)
-	}
-	if err := json.Unmarshal(data, into); err != nil {
-		return fmt.Errorf("%w: %s %s in the catalogue: %w", functions.ErrInvalid, kind, ref, err)
-	}
-	return nil
 }

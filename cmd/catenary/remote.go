@@ -9,6 +9,7 @@ import (
 	"github.com/catenary-run/catenary/chains"
 	"github.com/catenary-run/catenary/chains/spec"
 	"github.com/catenary-run/catenary/functions"
+	"github.com/catenary-run/catenary/gpu"
 	"github.com/catenary-run/catenary/internal/project"
 	"github.com/catenary-run/catenary/sdk/client"
 )
@@ -202,7 +203,7 @@ func (c *poolsCmd) Run(e *env) error {
 	for _, m := range held.Models {
 		models = append(models, modelRow{m.Name, m.Device, m.Tier, m.Leases, m.Queued, m.MemBytes, m.WakeMs, m.Why})
 		kind := "model"
-		if m.Device != "" { // it has been on one
+		if m.Device != "" && m.Tier != string(gpu.TierUnavailable) { // it has been on one, and can be again
 			kind += " on " + m.Device
 		}
 		rows = append(rows, []any{m.Name, kind, m.Tier, "-", m.Leases, m.Queued, mib(m.MemBytes), fmt.Sprintf("%.2f", m.WakeMs), m.Why})

@@ -18,6 +18,7 @@ import (
 	"github.com/catenary-run/catenary/gateway"
 	"github.com/catenary-run/catenary/gateway/remote"
 	"github.com/catenary-run/catenary/gpu"
+	"github.com/catenary-run/catenary/gpu/llama"
 	"github.com/catenary-run/catenary/internal/project"
 	"github.com/catenary-run/catenary/internal/store"
 	"github.com/catenary-run/catenary/sandbox"
@@ -91,11 +92,16 @@ func (c *serveCmd) Run(e *env) error {
 	config.MaxBody, config.CallTimeout, config.Drain = int64(c.MaxBody), c.Timeout, c.Drain
 	config.Insecure, config.NodeOnly = c.Insecure, c.Role == "node"
 	deps := gateway.Deps{Catalogue: st, Blobs: st, Log: e.log, Metrics: metrics}
+	deps.Checks = []gateway.Check{{Name: "the store " + st.String(), Ping: st.Ping}}
+	c.warn(e.log, st)
 	run := func(context.Context) error { return nil } // what a gateway has to run beside its doors
 	if c.Role == "gateway" {
-		if deps.Node, err = remote.New(c.Node, nil); err != nil {
+		n, err := remote.New(c.Node, nil)
+		if err != nil {
 			return err
 		}
+		deps.Node = n
+		deps.Checks = append(deps.Checks, gateway.Check{Name: "the node " + n.String(), Ping: n.Ping})
 	} else {
 		release, err := lockData(data)
 		if err != nil {
@@ -139,6 +145,19 @@ func (c *serveCmd) Run(e *env) error {
 	return nil
 }
 
+// warn tells at once of what would otherwise show only when somebody deploys or asks a model.
+func (c *serveCmd) warn(log *slog.Logger, st *store.Store) {
+	if c.Role != "all" && c.Store == "" {
+		log.Warn("there is no --store: gateway and node have to share one; give both the same redis://HOST:PORT/DB, or the same folder",
+			"role", c.Role, "store", st.String())
+	}
+	if c.Role != "gateway" && c.LlamaLib != "" {
+		if err := llama.Check(c.LlamaLib); err != nil {
+			log.Warn("models will be unavailable; all else works", "err", err)
+		}
+	}
+}
+
 // newNode wires drivers, pools and the model runtime.
 func (c *serveCmd) newNode(log *slog.Logger, data string, st *store.Store, metrics prometheus.Registerer) (*node, error) {
 	self, err := os.Executable()
@@ -176,5 +195,5 @@ func (c *serveCmd) newNode(log *slog.Logger, data string, st *store.Store, metri
 	if err != nil {
 		return nil, err
 	}
-	return &node{pools: pools, models: models, deployed: records{st}}, nil
+	return &node{pools: pools, models: models, deployed: records{st}, noEngine: llama.Check(c.LlamaLib)}, nil
 }
