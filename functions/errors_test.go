@@ -31,6 +31,7 @@ func TestCodes_AnswerTheSameOnBothSidesOfAWire(t *testing.T) {
 		{functions.ErrUnavailable, "unavailable", true},
 		{functions.ErrTrap, "trap", false},
 		{functions.ErrFunction, "function", false},
+		{functions.ErrChain, "chain", false},
 		{functions.ErrClosed, "closed", false},
 		{context.DeadlineExceeded, "deadline", false},
 		{context.Canceled, "cancelled", false},
