@@ -71,4 +71,5 @@ bench: ## Print every benchmark's table (docs/benchmarks.md).
 
 .PHONY: clean
 clean: ## Remove what the targets above left in this folder.
-	rm -rf .build examples/*/.catenary
+	rm -rf .build answer.wav examples/*/.catenary
+	find . -name .git -prune -o -path '*/testdata/rapid' -type d -prune -exec rm -rf {} +

@@ -213,6 +213,9 @@ func TestDeploy_WrongVersion(t *testing.T) {
 					t.Errorf("the error does not say %q: %v", p, err)
 				}
 			}
+			if n := strings.Count(err.Error(), functions.ErrColdStart.Error()); n > 1 {
+				t.Errorf("the error says %d times that a start failed: %v", n, err)
+			}
 			wellGuest(t, s)
 			wellHelper(t, s)
 		})

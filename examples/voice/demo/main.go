@@ -14,6 +14,8 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"syscall"
+	"time"
 
 	"github.com/catenary-run/catenary/examples/functions/voice"
 	"github.com/catenary-run/catenary/examples/voice/chain"
@@ -24,7 +26,7 @@ import (
 func main() {
 	log.SetFlags(0)
 	log.SetPrefix("demo: ")
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Stdout)
 	stop()
 	if err != nil {
@@ -66,7 +68,7 @@ func run(ctx context.Context, out io.Writer) error {
 			return err
 		}
 		fmt.Fprintln(out, "\n# Cold beside warm")
-		compare(out, cold.timings, warm.timings)
+		compare(out, cold, warm)
 		return nil
 	})
 }
@@ -90,8 +92,10 @@ func (d *demo) deploy(ctx context.Context, s *server) error {
 
 // reply is the whole answer to a question.
 type reply struct {
-	speech  []byte // one wav
-	timings []client.Timing
+	speech     []byte        // one wav
+	firstAudio time.Duration // from the question to the first sentence of speech, as the caller hears it
+	timings    []client.Timing
+	wakes      []wake
 }
 
 // ask sends a spoken question and prints what comes back as it comes.
@@ -106,6 +110,11 @@ func (d *demo) ask(ctx context.Context, c *client.Client, title, question string
 	if err != nil {
 		return r, err
 	}
+	before, err := awake(ctx, c)
+	if err != nil {
+		return r, err
+	}
+	asked := time.Now()
 	answer, err := client.Run(ctx, c, chain.Voice, in,
 		client.Observe(d.observed, "transcribe", "answer", "sorry"),
 		client.Timings(func(t client.Timing) { r.timings = append(r.timings, t) }))
@@ -121,9 +130,16 @@ func (d *demo) ask(ctx context.Context, c *client.Client, title, question string
 		if err != nil {
 			return r, err
 		}
-		parts = append(parts, part)
+		if parts = append(parts, part); len(parts) == 1 {
+			r.firstAudio = time.Since(asked)
+		}
 	}
-	waterfall(d.out, r.timings)
+	after, err := awake(ctx, c)
+	if err != nil {
+		return r, err
+	}
+	r.wakes = woken(before, after)
+	waterfall(d.out, r)
 	r.speech, err = wav.Join(parts)
 	return r, err
 }
