@@ -41,7 +41,7 @@ func Code(err error) connect.Code {
 		return connect.CodePermissionDenied
 	case "queue_full", "memory_limit", "output_limit":
 		return connect.CodeResourceExhausted
-	case "time_limit", "deadline":
+	case "time_limit", "idle_limit", "deadline":
 		return connect.CodeDeadlineExceeded
 	case "no_device":
 		if functions.Retryable(err) { // it may free up
@@ -52,9 +52,9 @@ func Code(err error) connect.Code {
 		return connect.CodeUnavailable
 	case "function": // the function itself refused: the same call again is refused again
 		return connect.CodeFailedPrecondition
-	case "cancelled":
+	case "cancelled", "interrupted":
 		return connect.CodeCanceled
-	default: // a trap too: its text is for the caller, the fault is not
+	default: // a trap too, and a chain at fault: their text is for the caller, the fault is not
 		return connect.CodeInternal
 	}
 }
