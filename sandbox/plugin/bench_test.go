@@ -42,6 +42,21 @@ func BenchmarkStart(b *testing.B) {
 	}
 }
 
+// BenchmarkLook looks at the memory of a process without children, as is done ten times a second in a call.
+func BenchmarkLook(b *testing.B) {
+	inst, err := benchCode(b).New(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer inst.Close()
+	b.ReportAllocs()
+	for b.Loop() {
+		if inst.MemBytes() == 0 {
+			b.Fatal("it has ended")
+		}
+	}
+}
+
 // BenchmarkCall serves a small value and resets, as a pool does.
 func BenchmarkCall(b *testing.B) {
 	inst, err := benchCode(b).New(b.Context())

@@ -52,25 +52,31 @@ func (i *instance) Serve(ctx context.Context, in functions.Source, out functions
 	return err
 }
 
-// watchPeriod is short against the time in which a process can do harm with memory that it must not have, and long
-// against the 20 microseconds that a look takes.
-const watchPeriod = 100 * time.Millisecond
+const (
+	// watchPeriod is short against the time in which a process can do harm with memory that it must not have, and long
+	// against the time that a look takes: some 150 microseconds, more with descendants.
+	watchPeriod = 100 * time.Millisecond
+	// watchShare bounds what looks at a large tree cost: one of the node's cores, a twentieth of the time.
+	watchShare = 20
+)
 
-// watchMemory kills the process when it has more in memory than its limit. The kernel's limit on the process is wider:
-// it counts memory that is reserved but not used; see memAllowance.
+// watchMemory kills the process when it and its descendants have more in memory than its limit. The kernel's limit is
+// wider: it counts memory that is reserved but not used, and each process for itself; see memAllowance.
 func (i *instance) watchMemory(ctx context.Context) {
-	tick := time.NewTicker(watchPeriod)
-	defer tick.Stop()
+	look := time.NewTimer(watchPeriod)
+	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
-			if i.proc.memory() > i.limits.MemBytes {
+		case <-look.C:
+			began := time.Now()
+			if i.proc.memory(i.limits.MemBytes) > i.limits.MemBytes {
 				i.overMemory.Store(true)
 				i.proc.kill()
 				return
 			}
+			look.Reset(max(watchPeriod, watchShare*time.Since(began)))
 		}
 	}
 }

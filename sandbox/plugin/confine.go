@@ -25,6 +25,7 @@ type confinement struct {
 	dir      string // the working folder, where the socket goes
 	data     int64  // bytes of private writable memory; 0: no limit
 	parent   int    // the process that must still be the parent
+	clone    uint   // the flags of clone with which the process is started: those of its namespaces
 	// userBase, unless it is 0, makes user and group userBase + process id; with oneUser they are userBase itself.
 	userBase uint
 	oneUser  bool
@@ -36,6 +37,7 @@ func (c confinement) argv() []string {
 	return append([]string{
 		"-artifact", c.artifact, "-digest", string(c.digest), "-dir", c.dir,
 		"-data", strconv.FormatInt(c.data, 10), "-parent", strconv.Itoa(c.parent),
+		"-clone", strconv.FormatUint(uint64(c.clone), 10),
 		"-user-base", strconv.FormatUint(uint64(c.userBase), 10), "-one-user=" + strconv.FormatBool(c.oneUser), "--",
 	}, c.args...)
 }
@@ -51,6 +53,7 @@ func parseConfinement(args []string) (confinement, error) {
 	set.StringVar(&c.dir, "dir", "", "")
 	set.Int64Var(&c.data, "data", 0, "")
 	set.IntVar(&c.parent, "parent", 0, "")
+	set.UintVar(&c.clone, "clone", 0, "")
 	set.UintVar(&c.userBase, "user-base", 0, "")
 	set.BoolVar(&c.oneUser, "one-user", false, "")
 	if err := set.Parse(args); err != nil {

@@ -46,7 +46,11 @@ func Confine(args []string) error {
 	if c.userBase != 0 {
 		id := int(c.userBase)
 		if !c.oneUser {
-			id += os.Getpid()
+			pid, _, err := c.ids()
+			if err != nil {
+				return fmt.Errorf("confine: own process id: %w", err)
+			}
+			id += pid
 		}
 		if err := becomeUser(id); err != nil {
 			return fmt.Errorf("confine: user %d: %w", id, err)
@@ -60,7 +64,11 @@ func Confine(args []string) error {
 		return fmt.Errorf("confine: parent-death signal: %w", err)
 	}
 	// The parent may have died before that call.
-	if ppid := os.Getppid(); ppid != c.parent {
+	_, ppid, err := c.ids()
+	if err != nil {
+		return fmt.Errorf("confine: parent's process id: %w", err)
+	}
+	if ppid != c.parent {
 		return fmt.Errorf("confine: the server, process %d, is gone", c.parent)
 	}
 	return execute(f, append([]string{c.artifact}, c.args...), environment(os.Environ()), c)

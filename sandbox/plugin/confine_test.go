@@ -17,7 +17,7 @@ import (
 
 func validConfinement() confinement {
 	return confinement{
-		artifact: "/somewhere/artifact", digest: functions.DigestOf(nil), dir: "/somewhere", data: 1 << 30, parent: 7,
+		artifact: "/somewhere/artifact", digest: functions.DigestOf(nil), dir: "/somewhere", data: 1 << 30, parent: 7, clone: 3,
 		userBase: userBase, args: []string{"-artifact", "not ours", "--", ""},
 	}
 }
@@ -60,7 +60,23 @@ func TestConfineRefuses(t *testing.T) {
 	if err := os.Symlink(builds["odd"](t), link); err != nil {
 		t.Fatal(err)
 	}
+	clone, err := findNamespace(t.TempDir())
+	if err != nil {
+		t.Logf("no namespace to confine in: %v", err)
+	}
 	good := confinement{artifact: builds["odd"](t), digest: oddManifest(t).Artifact, dir: t.TempDir(), parent: os.Getpid(), args: []string{"exit"}}
+	confine := func(t *testing.T, c confinement) (out, stderr string, state *os.ProcessState) {
+		t.Helper()
+		cmd := command(t, append([]string{"confine"}, c.argv()...)...)
+		cmd.SysProcAttr = attributes(c.clone)
+		var said bytes.Buffer
+		cmd.Stderr = &said
+		b, err := cmd.Output()
+		if cmd.ProcessState == nil {
+			t.Fatal(err)
+		}
+		return string(b), said.String(), cmd.ProcessState
+	}
 	for _, tt := range []struct {
 		name string
 		edit func(*confinement)
@@ -72,27 +88,26 @@ func TestConfineRefuses(t *testing.T) {
 		{"no file", func(c *confinement) { c.artifact += ".missing" }, "no such file"},
 		{"no folder", func(c *confinement) { c.dir = filepath.Join(c.dir, "missing") }, "no such file"},
 		{"other parent", func(c *confinement) { c.parent = 1 << 30 }, "is gone"},
+		{"other parent of a namespace", func(c *confinement) { c.parent, c.clone = 1<<30, clone }, "is gone"},
 		{"no arguments", func(c *confinement) { *c = confinement{} }, "invalid"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := good
 			c.args = slices.Clone(good.args)
 			tt.edit(&c)
-			cmd := command(t, append([]string{"confine"}, c.argv()...)...)
-			var stderr bytes.Buffer
-			cmd.Stderr = &stderr
-			out, err := cmd.Output()
-			if err == nil || cmd.ProcessState.ExitCode() != 1 || len(out) > 0 || !strings.Contains(stderr.String(), tt.says) {
-				t.Errorf("exit %v, output %q and %q, want exit 1 and %q", err, out, stderr.String(), tt.says)
+			out, stderr, state := confine(t, c)
+			if state.ExitCode() != 1 || out != "" || !strings.Contains(stderr, tt.says) {
+				t.Errorf("%v, output %q and %q, want exit 1 and %q", state, out, stderr, tt.says)
 			}
 		})
 	}
-	t.Run("nothing wrong", func(t *testing.T) {
-		cmd := command(t, append([]string{"confine"}, good.argv()...)...)
-		if err := cmd.Run(); err == nil || cmd.ProcessState.ExitCode() != 3 {
-			t.Errorf("got %v, want the plugin's own exit status 3", err)
+	for _, flags := range []uint{0, clone} {
+		c := good
+		c.clone = flags
+		if _, stderr, state := confine(t, c); state.ExitCode() != 3 {
+			t.Errorf("nothing wrong, flags of clone %#x: %v, %q, want the plugin's own exit status 3", flags, state, stderr)
 		}
-	})
+	}
 }
 
 func mustDigest(t *testing.T, path string) functions.Digest {

@@ -23,7 +23,8 @@ type Config struct {
 	// Confine is the command that calls [Confine] with the arguments that follow, such as
 	// {"/usr/bin/catenary", "confine"}.
 	Confine []string
-	// Log gets the lines that plugins write outside of calls; nil drops them.
+	// Log gets the lines that plugins write outside of calls, and what holds plugins less well on this machine than it
+	// could; nil drops them.
 	Log *slog.Logger
 	// StartTimeout is how long a plugin may take until it is ready; zero takes [DefaultStartTimeout].
 	StartTimeout time.Duration
@@ -32,8 +33,11 @@ type Config struct {
 // DefaultStartTimeout is long enough to load a model of some hundred megabytes from a cold disk.
 const DefaultStartTimeout = 10 * time.Second
 
-// whyNotCaptured is the word that an image has for people.
-const whyNotCaptured = "a plugin starts as a process"
+// Words that an image has for people.
+const (
+	whyNotCaptured = "a plugin starts as a process"
+	noNamespace    = ", here without a PID namespace: what it starts may outlive it"
+)
 
 var errLinuxOnly = fmt.Errorf("%w: a plugin needs a node on Linux, this one runs %s", functions.ErrInvalid, runtime.GOOS)
 
@@ -44,6 +48,7 @@ type Driver struct {
 	instances string // folder of socket folders
 	userBase  uint   // see confinement
 	oneUser   bool
+	clone     uint // see confinement; 0 where there is no PID namespace to be had
 }
 
 // New returns a driver. It removes the socket folders of processes that were killed. It returns an error if the folder
@@ -70,7 +75,30 @@ func New(cfg Config) (*Driver, error) {
 		}
 	}
 	d.userBase, d.oneUser = thisPluginUser()
+	if runtime.GOOS == "linux" {
+		d.findMeans()
+	}
 	return d, sweepFolders(d.instances)
+}
+
+// findMeans finds out what the kernel lends to hold plugins, and logs what it does not.
+func (d *Driver) findMeans() {
+	var err error
+	if d.clone, err = findNamespace(d.instances); err != nil {
+		d.cfg.Log.Warn("plugins get no PID namespace, so processes that they start may outlive them: "+
+			"run the server with CAP_SYS_ADMIN, or as a user who may make user namespaces", "err", err)
+	}
+	if err := childrenKnown(); err != nil {
+		d.cfg.Log.Warn("the memory of processes that plugins start is not counted: the kernel lacks CONFIG_PROC_CHILDREN", "err", err)
+	}
+}
+
+// why returns what an image of a plugin has for people.
+func (d *Driver) why() string {
+	if d.clone == 0 {
+		return whyNotCaptured + noNamespace
+	}
+	return whyNotCaptured
 }
 
 // Kinds returns the one kind that the driver runs.
@@ -89,7 +117,7 @@ func (d *Driver) Prepare(ctx context.Context, m *functions.Manifest, artifact st
 	if err != nil {
 		return nil, fmt.Errorf("function %s: %w", m.Name, err)
 	}
-	img := &sandbox.Image{Manifest: m, Version: m.Digest(), Artifact: artifact, Dir: d.artifacts, Why: whyNotCaptured}
+	img := &sandbox.Image{Manifest: m, Version: m.Digest(), Artifact: artifact, Dir: d.artifacts, Why: d.why()}
 	said, err := d.described(program, m.Args)
 	if errors.Is(err, os.ErrNotExist) {
 		if said, err = d.describe(ctx, img, program); err == nil {

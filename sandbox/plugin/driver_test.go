@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -154,6 +153,9 @@ func TestConfinement(t *testing.T) {
 		want["Groups"] = ""
 		want["CapEff"], want["CapPrm"], want["CapAmb"] = "0000000000000000", "0000000000000000", "0000000000000000"
 		want["Max processes"] = "512 512 processes"
+	}
+	if d.clone != 0 {
+		want["NSpid"] = fmt.Sprintf("%d 1", inst.proc.pid)
 	}
 	for name, w := range want {
 		if got := seen[name]; got != w {
@@ -388,65 +390,6 @@ func TestReset(t *testing.T) {
 		t.Errorf("reset after a call that goes on: got %v, want sandbox.ErrSpent", err)
 	}
 	<-inst.Done()
-}
-
-// TestDescendants ends an instance whose process has left another one behind. One in a session of its own is found by
-// its user; without root there is none.
-func TestDescendants(t *testing.T) {
-	if os.Geteuid() != 0 {
-		return
-	}
-	d := newDriver(t, t.TempDir(), nil)
-	for _, args := range [][]string{nil, {"grandchild"}} {
-		inst, err := oddCode(t, d, args...).New(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		answer, err := ask(t.Context(), inst, newHost(), "grandchild")
-		if err != nil {
-			t.Fatal(err)
-		}
-		user := inst.(*instance).proc.user
-		if n := len(processesOf(user)); n < 2 {
-			t.Errorf("%d processes of the plugin's user, want the plugin and its child %s", n, answer)
-		}
-		if err := inst.Close(); err != nil {
-			t.Error(err)
-		}
-		if left := processesOf(user); len(left) > 0 {
-			t.Errorf("processes %v are left", left)
-		}
-	}
-	nothingLeft(t, d)
-}
-
-// TestNodeKilled kills a node and looks whether its plugin goes with it.
-func TestNodeKilled(t *testing.T) {
-	dir := t.TempDir()
-	cmd := command(t, "host", dir, builds["odd"](t))
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var pid int
-	_, scanErr := fmt.Fscan(out, &pid)
-	if err := cmd.Process.Kill(); err != nil {
-		t.Error(err)
-	}
-	_, _ = io.Copy(io.Discard, out)
-	_ = cmd.Wait() // it was killed
-	if scanErr != nil || pid == 0 {
-		t.Fatalf("the node did not start its plugin: %v", scanErr)
-	}
-	gone(t, pid)
-	left, err := os.ReadDir(filepath.Join(dir, "instances"))
-	if err != nil || len(left) != 1 {
-		t.Fatalf("%d socket folders are left, %v; the killed node could not remove its own", len(left), err)
-	}
-	nothingLeft(t, newDriver(t, dir, nil)) // the next one does
 }
 
 // TestSharedFolder starts a second driver on a folder that is in use.

@@ -97,7 +97,7 @@ func (i *instance) death() error {
 	case i.isClosed():
 		return i.closedError()
 	case i.overMemory.Load(), outOfMemory(i.proc.logs.last()):
-		return fmt.Errorf("%w: the plugin used more than %d bytes: %s%s", functions.ErrMemoryLimit, i.limits.MemBytes, text, i.lastLines())
+		return fmt.Errorf("%w: the plugin, with the processes that it started, used more than %d bytes: %s%s", functions.ErrMemoryLimit, i.limits.MemBytes, text, i.lastLines())
 	case signal == syscall.SIGKILL || signal == syscall.SIGTERM || signal == syscall.SIGINT || signal == syscall.SIGHUP:
 		sentinel = functions.ErrUnavailable
 	}

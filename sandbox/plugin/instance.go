@@ -134,7 +134,7 @@ func (i *instance) connect(ctx context.Context, d *Driver, m *functions.Manifest
 func (d *Driver) confinement(program string, m *functions.Manifest, limits functions.Limits) confinement {
 	return confinement{
 		artifact: program, digest: m.Artifact, data: limits.MemBytes + memAllowance,
-		parent: os.Getpid(), userBase: d.userBase, oneUser: d.oneUser, args: m.Args,
+		parent: os.Getpid(), clone: d.clone, userBase: d.userBase, oneUser: d.oneUser, args: m.Args,
 	}
 }
 
@@ -203,8 +203,8 @@ func (i *instance) describe(ctx context.Context) (*description, error) {
 // ID returns the function's name and the process id.
 func (i *instance) ID() string { return i.id }
 
-// MemBytes returns what the process has in memory, without what it only maps from files.
-func (i *instance) MemBytes() int64 { return i.proc.memory() }
+// MemBytes returns what the process and its descendants have in memory, without what they only map from files.
+func (i *instance) MemBytes() int64 { return i.proc.memory(0) }
 
 // Done is closed when the process has ended, by itself or by Close.
 func (i *instance) Done() <-chan struct{} { return i.proc.done }

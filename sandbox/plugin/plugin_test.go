@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, Confine(os.Args[2:]))
 			os.Exit(1)
 		case "host":
-			fmt.Fprintln(os.Stderr, host(os.Args[2], os.Args[3]))
+			fmt.Fprintln(os.Stderr, host(os.Args[2], os.Args[3], len(os.Args) > 4))
 			os.Exit(1)
 		}
 	}
@@ -40,8 +40,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// host starts a plugin, prints its process id and waits. It returns only if it could not.
-func host(dir, artifact string) error {
+// host starts a plugin that starts a child, prints the flags of its namespace and the process ids of both, and waits. It
+// returns only if it could not. With plain it takes no namespace.
+func host(dir, artifact string, plain bool) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -50,8 +51,11 @@ func host(dir, artifact string) error {
 	if err != nil {
 		return err
 	}
+	if plain {
+		d.clone = 0
+	}
 	port := functions.Port{Schema: functions.SchemaFor[string]()}
-	m := &functions.Manifest{Name: "odd", Kind: functions.KindPlugin, In: port, Out: port}
+	m := &functions.Manifest{Name: "odd", Kind: functions.KindPlugin, In: port, Out: port, Args: []string{"grandchild"}}
 	if m.Artifact, err = digestOfFile(artifact); err != nil {
 		return err
 	}
@@ -67,7 +71,11 @@ func host(dir, artifact string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println(inst.(*instance).proc.pid)
+	pids := tree(inst.(*instance).proc.pid)
+	if len(pids) != 2 {
+		return fmt.Errorf("processes %v, want the plugin and its child", pids)
+	}
+	fmt.Println(d.clone, pids[0], pids[1])
 	select {}
 }
 

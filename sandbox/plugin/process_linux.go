@@ -28,8 +28,7 @@ type process struct {
 	state  *os.ProcessState
 }
 
-// startProcess starts argv with env and nothing else. It holds the leader of a session of its own, so that the process
-// group can be killed.
+// startProcess starts argv with env and nothing else.
 func startProcess(argv, env []string, c confinement, idle lineFunc) (*process, error) {
 	stdout, stdoutW, err := os.Pipe()
 	if err != nil {
@@ -50,7 +49,7 @@ func startProcess(argv, env []string, c confinement, idle lineFunc) (*process, e
 	}
 	cmd := exec.Command(argv[0], append(argv[1:len(argv):len(argv)], c.argv()...)...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = env, stdoutW, stderrW
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = attributes(c.clone)
 	started := make(chan error)
 	go p.live(cmd, c, started) // ends with the process; done is its join
 	if err := <-started; err != nil {
@@ -80,7 +79,9 @@ func (p *process) live(cmd *exec.Cmd, c confinement, started chan<- error) {
 		waitExit(p.pid)
 		// Not reaped yet: so long the process id, and the user made from it, are nobody else's.
 		_ = unix.Kill(-p.pid, unix.SIGKILL) // ESRCH: the group is empty
-		sweep(p.user)
+		if c.clone&unix.CLONE_NEWPID == 0 {
+			sweep(p.user)
+		} // else the kernel has ended the namespace already, and told of the end after that
 		p.mu.Lock()
 		p.reaped = true
 		p.mu.Unlock()
@@ -182,20 +183,4 @@ func runsAs(status string, user int) bool {
 		}
 	}
 	return alive && uid == user
-}
-
-// memory returns the bytes that the process has in memory for itself: not those that it only maps from files.
-func (p *process) memory() int64 {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid))
-	if err != nil {
-		return 0
-	}
-	var kib int64
-	for line := range strings.Lines(string(status)) {
-		if name, rest, _ := strings.Cut(line, ":"); name == "RssAnon" || name == "RssShmem" {
-			n, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
-			kib += n
-		}
-	}
-	return kib << 10
 }

@@ -23,4 +23,8 @@ func (p *process) kill() {}
 
 func (p *process) exit() (string, syscall.Signal) { return "", 0 }
 
-func (p *process) memory() int64 { return 0 }
+func (p *process) memory(int64) int64 { return 0 }
+
+func findNamespace(string) (uint, error) { return 0, errLinuxOnly }
+
+func childrenKnown() error { return errLinuxOnly }

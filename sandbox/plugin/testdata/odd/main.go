@@ -3,18 +3,23 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/catenary-run/catenary/sdk"
 	"github.com/catenary-run/catenary/sdk/plugin"
+	"golang.org/x/sys/unix"
 )
 
 var odd = sdk.NewFunc[string, string]("odd")
@@ -50,6 +55,17 @@ func main() {
 	case "grandchild":
 		spawn("grandchild-sleeps")
 	case "grandchild-sleeps":
+		signal.Ignore() // all of them
+		time.Sleep(time.Hour)
+	case "hoards":
+		hoard := bytes.Repeat([]byte{1}, 128<<20)
+		time.Sleep(time.Hour)
+		runtime.KeepAlive(hoard)
+	case "shares":
+		if _, err := share(os.NewFile(3, "shared")); err != nil {
+			fmt.Println(err)
+		}
+		fmt.Println("ready")
 		time.Sleep(time.Hour)
 	}
 	plugin.Serve(odd, run, plugin.OnStart(func() error {
@@ -83,8 +99,13 @@ func run(ctx context.Context, do string) (string, error) {
 		time.Sleep(time.Hour)
 	case "grandchild":
 		return fmt.Sprint(spawn("grandchild-sleeps")), nil
+	case "hoard in a child":
+		spawn("hoards")
+		time.Sleep(time.Hour)
+	case "share with a child":
+		return shareWithChild()
 	case "pid":
-		return fmt.Sprint(os.Getpid()), nil
+		return os.Readlink("/proc/self") // as the node counts
 	}
 	return "", fmt.Errorf("nothing known of %q", do)
 }
@@ -99,6 +120,43 @@ func spawn(mode string) int {
 		return 0
 	}
 	return cmd.Process.Pid
+}
+
+// sharedBytes is the size of what share maps.
+const sharedBytes = 64 << 20
+
+// share maps a file and writes to all of it.
+func share(f *os.File) ([]byte, error) {
+	b, err := syscall.Mmap(int(f.Fd()), 0, sharedBytes, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+	for i := range b {
+		b[i] = 1
+	}
+	return b, err
+}
+
+// shareWithChild has the same memory in this process and in a child.
+func shareWithChild() (string, error) {
+	fd, err := unix.MemfdCreate("shared", unix.MFD_CLOEXEC)
+	if err != nil {
+		return "", err
+	}
+	f := os.NewFile(uintptr(fd), "shared")
+	if err := f.Truncate(sharedBytes); err != nil {
+		return "", err
+	}
+	if _, err := share(f); err != nil {
+		return "", err
+	}
+	cmd := exec.Command("/proc/self/exe", "shares")
+	cmd.ExtraFiles = []*os.File{f}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return "", err
+	}
+	if err := cmd.Start(); err != nil {
+		return "", err
+	}
+	return bufio.NewReader(out).ReadString('\n')
 }
 
 // see returns, as JSON, what the process is and may do.
