@@ -73,6 +73,7 @@ type FunctionPool struct {
 // ModelPool is one model on one device.
 type ModelPool struct {
 	Name     string
+	Digest   functions.Digest // of the version; only the node's own process knows it
 	Device   string
 	Tier     string // hot, parked, cold or unavailable
 	Leases   int

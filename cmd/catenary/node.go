@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"slices"
 
@@ -56,57 +55,22 @@ func (n *node) Prepare(ctx context.Context, fns, models []functions.Ref) ([]gate
 	return prepared, nil
 }
 
-// Pools returns what is deployed, as far as it sleeps without a trace here too, and what is left of other versions.
+// Pools returns what is held here, and what is deployed and sleeps.
 func (n *node) Pools(ctx context.Context) (gateway.Pools, error) {
-	var all gateway.Pools
-	fns, err := n.deployed.aliases(ctx, "function/")
-	if err != nil {
-		return all, err
-	}
-	models, err := n.deployed.aliases(ctx, "model/")
-	if err != nil {
-		return all, err
-	}
+	var held gateway.Pools
 	for _, p := range n.pools.Status() {
-		current := fns[p.Version]
-		delete(fns, p.Version)
-		if !current && p.Tier == coldstart.Cold && p.Instances+p.Queued == 0 {
-			continue // replaced, or refused by a deploy
-		}
-		all.Functions = append(all.Functions, gateway.FunctionPool{
+		held.Functions = append(held.Functions, gateway.FunctionPool{
 			Name: p.Name, Kind: p.Kind, Digest: p.Version, Tier: string(p.Tier), Instances: p.Instances, Busy: p.Busy, Queued: p.Queued,
 			MemBytes: p.MemBytes, Wake: p.WakeTime, Captured: p.Captured, Why: p.Why,
 		})
 	}
 	for _, m := range n.models.Status() {
-		delete(models, m.Version)
-		all.Models = append(all.Models, gateway.ModelPool{
-			Name: m.Name, Device: m.Device, Tier: string(m.Tier), Leases: m.Leases, Queued: m.Queued, MemBytes: m.MemBytes, Wake: m.WakeTime, Why: m.Why,
+		held.Models = append(held.Models, gateway.ModelPool{
+			Name: m.Name, Digest: m.Version, Device: m.Device, Tier: string(m.Tier), Leases: m.Leases, Queued: m.Queued, MemBytes: m.MemBytes,
+			Wake: m.WakeTime, Why: m.Why,
 		})
 	}
-	for digest := range fns {
-		m, err := n.deployed.Manifest(ctx, functions.Ref{Digest: digest})
-		if err != nil {
-			return all, err
-		}
-		all.Functions = append(all.Functions, gateway.FunctionPool{Name: m.Name, Kind: m.Kind, Digest: digest, Tier: string(coldstart.Cold)})
-	}
-	for digest := range models {
-		m, err := n.deployed.Model(ctx, functions.Ref{Digest: digest})
-		if err != nil {
-			return all, err
-		}
-		row := gateway.ModelPool{Name: m.Name, Tier: string(gpu.TierCold)}
-		if n.noEngine != nil {
-			row.Tier, row.Why = string(gpu.TierUnavailable), functions.OneLine(n.noEngine)
-		}
-		all.Models = append(all.Models, row)
-	}
-	slices.SortFunc(all.Functions, func(a, b gateway.FunctionPool) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Digest, b.Digest))
-	})
-	slices.SortFunc(all.Models, func(a, b gateway.ModelPool) int { return cmp.Compare(a.Name, b.Name) })
-	return all, nil
+	return held.Deployed(ctx, n.deployed.store, n.noEngine)
 }
 
 // records reads what is deployed from the catalogue.
@@ -125,17 +89,4 @@ func (r records) Model(ctx context.Context, ref functions.Ref) (*functions.Model
 // ModelFile returns a local file with the model's weights.
 func (r records) ModelFile(ctx context.Context, m *functions.Model) (string, error) {
 	return r.store.Path(ctx, m.File)
-}
-
-// aliases returns the versions that names with the prefix point to.
-func (r records) aliases(ctx context.Context, prefix string) (map[functions.Digest]bool, error) {
-	all, err := r.store.Aliases(ctx, prefix)
-	if err != nil {
-		return nil, err
-	}
-	versions := map[functions.Digest]bool{}
-	for _, a := range all {
-		versions[a.Digest] = true
-	}
-	return versions, nil
 }
