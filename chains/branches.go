@@ -41,7 +41,7 @@ func (c *compiler) branches(sc *scope, n *node, from *source, depth int) bool {
 			c.fault(pos, st.Name, functions.ErrInvalid, "case %d is an else; it must be the last case", i+1)
 		}
 		if cs.When != "" {
-			c.expression(n, env, pos, i, cs.When)
+			c.expression(n, env, site{cs, i + 1, pos, cs.When})
 		}
 		b := &block{}
 		n.cases = append(n.cases, b)
@@ -58,7 +58,7 @@ func (c *compiler) branches(sc *scope, n *node, from *source, depth int) bool {
 		default:
 			if err := samePort(n.out, out.port); err != nil {
 				c.fault(pos, st.Name, functions.ErrInvalid, "case %d gives %s and the first gives %s; all cases must give the same: %v",
-					i+1, portString(out.port), portString(n.out), err)
+					i+1, portString(out.port), portString(n.out), reason(err))
 			}
 		}
 	}
@@ -66,13 +66,14 @@ func (c *compiler) branches(sc *scope, n *node, from *source, depth int) bool {
 }
 
 // expression adds the program of a case to the route of a switch.
-func (c *compiler) expression(n *node, env *celEnv, pos string, i int, text string) {
-	x, faults := env.compile(text)
+func (c *compiler) expression(n *node, env *celEnv, s site) {
+	x, faults := env.compile(s.text)
 	for _, f := range faults {
-		c.fault(pos, n.step.Name, functions.ErrInvalid, "case %d: CEL %s in %q", i+1, f, text)
+		pos, text := s.at(f)
+		c.fault(pos, n.step.Name, functions.ErrInvalid, "%s", text)
 	}
 	if len(faults) == 0 {
-		x.pos = pos
+		x.site = s
 		n.route.exprs = append(n.route.exprs, x)
 	}
 }

@@ -2,12 +2,15 @@ package chains
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/checker"
+	"github.com/google/cel-go/common/ast"
 	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/interpreter"
 
 	"github.com/catenary-run/catenary/functions"
 	"github.com/catenary-run/catenary/functions/value"
@@ -27,8 +30,9 @@ const (
 
 // celEnv checks expressions over one pair of types.
 type celEnv struct {
-	env   *cel.Env
-	types *celTypes
+	env    *cel.Env
+	types  *celTypes
+	it, in *functions.Schema
 }
 
 // newCELEnv returns the environment in which it is the routed value and in is the chain's input.
@@ -38,85 +42,79 @@ func newCELEnv(it, in *functions.Schema) (*celEnv, error) {
 		return nil, err
 	}
 	t := newCELTypes(base)
-	env, err := cel.NewEnv(
+	env, err := cel.NewEnv(append(nullTests(),
 		cel.CustomTypeProvider(t),
 		cel.CustomTypeAdapter(base),
 		cel.DefaultUTCTimeZone(true),
 		cel.CrossTypeNumericComparisons(true), // it.confidence > 0
 		cel.Variable(itVar, t.declare(it, itVar)),
 		cel.Variable(inputVar, t.declare(in, "in")),
-	)
+	)...)
 	if err != nil {
 		return nil, err
 	}
-	return &celEnv{env, t}, nil
+	return &celEnv{env, t, it, in}, nil
 }
 
 // expr is one checked expression.
 type expr struct {
-	text    string
-	pos     string
+	site    site
 	program cel.Program
+	offsets map[int64]ast.OffsetRange // where its nodes stand
 	// readsIt and readsIn tell which values have to be decoded for it.
 	readsIt, readsIn bool
 }
 
-// compile checks text. Each fault begins with its column, and its line where there are several.
-func (e *celEnv) compile(text string) (*expr, []string) {
+// compile checks text.
+func (e *celEnv) compile(text string) (*expr, []exprFault) {
 	if len(text) > maxExprBytes {
-		return nil, []string{fmt.Sprintf("expression of %d bytes; the limit is %d", len(text), maxExprBytes)}
+		return nil, []exprFault{whole(" has %d bytes; the limit is %d", len(text), maxExprBytes)}
 	}
 	source, err := bindInput(text)
 	if err != nil {
-		return nil, []string{err.Error()}
+		return nil, []exprFault{whole(": %v", err)}
 	}
 	e.types.misses = nil
-	ast, issues := e.env.Compile(source)
+	parsed, issues := e.env.Parse(source)
 	if issues.Err() != nil {
 		return nil, e.faults(text, issues)
 	}
-	if !ast.OutputType().IsExactType(types.BoolType) {
-		return nil, []string{fmt.Sprintf("it yields %s, not bool: compare it with something", ast.OutputType())}
+	bindNullTests(parsed.NativeRep().Expr())
+	checked, issues := e.env.Check(parsed)
+	if issues.Err() != nil {
+		return nil, e.faults(text, issues)
 	}
-	cost, err := e.env.EstimateCost(ast, unknownSizes{})
+	tree := checked.NativeRep()
+	offsets := tree.SourceInfo().OffsetRanges()
+	nulls := nullCheck{types: tree.TypeMap()}
+	nulls.need(tree.Expr(), nullScope{vars: map[string]operand{itVar: valueOf(e.it), inputVar: valueOf(e.in)}, safe: map[string]bool{}})
+	if len(nulls.faults) > 0 {
+		var faults []exprFault
+		for _, f := range nulls.faults {
+			faults = append(faults, exprFault{offsetOf(offsets, f.node), ": " + f.text})
+		}
+		return nil, faults
+	}
+	if t := checked.OutputType(); !t.IsExactType(types.BoolType) {
+		return nil, []exprFault{notBool(t.String())}
+	}
+	cost, err := e.env.EstimateCost(checked, unknownSizes{})
 	if err != nil {
-		return nil, []string{err.Error()}
+		return nil, []exprFault{whole(": %v", err)}
 	}
 	if cost.Min > maxExprCost {
-		return nil, []string{fmt.Sprintf("it costs at least %d, and the limit is %d", cost.Min, maxExprCost)}
+		return nil, []exprFault{whole(" costs at least %d, and the limit is %d; make it simpler", cost.Min, maxExprCost)}
 	}
-	program, err := e.env.Program(ast, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(maxExprCost), cel.InterruptCheckFrequency(interruptEvery))
+	program, err := e.env.Program(checked, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(maxExprCost), cel.InterruptCheckFrequency(interruptEvery))
 	if err != nil {
-		return nil, []string{err.Error()}
+		return nil, []exprFault{whole(": %v", err)}
 	}
-	x := &expr{text: text, program: program}
-	for _, ref := range ast.NativeRep().ReferenceMap() {
+	x := &expr{site: site{text: text}, program: program, offsets: offsets}
+	for _, ref := range tree.ReferenceMap() {
 		x.readsIt = x.readsIt || ref.Name == itVar
 		x.readsIn = x.readsIn || ref.Name == inputVar
 	}
 	return x, nil
-}
-
-// faults returns what CEL complains of, in the words of the author's text.
-func (e *celEnv) faults(text string, issues *cel.Issues) []string {
-	var out []string
-	misses := e.types.misses
-	for _, is := range issues.Errors() {
-		msg := strings.ReplaceAll(is.Message, "'"+inputVar+"'", "'in'")
-		for i, m := range misses {
-			if strings.Contains(msg, "'"+m.field+"'") {
-				msg += " of " + strings.Trim(m.object, "<>") + m.hint
-				misses = misses[i+1:]
-				break
-			}
-		}
-		where := fmt.Sprintf("column %d", is.Location.Column()+1)
-		if strings.Contains(text, "\n") {
-			where = fmt.Sprintf("line %d, %s", is.Location.Line(), where)
-		}
-		out = append(out, where+": "+functions.OneLine(fmt.Errorf("%s", msg)))
-	}
-	return out
 }
 
 // unknownSizes knows nothing of the data: what depends on it is held by the limit at run time.
@@ -153,17 +151,45 @@ func (r *route) choose(ctx context.Context, it functions.Item, in func() (any, e
 			}
 			vars[inputVar] = v
 		}
-		out, _, err := x.program.ContextEval(ctx, vars)
+		holds, err := x.holds(ctx, vars)
 		if err != nil {
-			return 0, fmt.Errorf("%s%w: case %d: CEL: %w in %q", at(x.pos), functions.ErrInvalid, i+1, err, x.text)
-		}
-		holds, ok := out.Value().(bool)
-		if !ok {
-			return 0, fmt.Errorf("%s%w: case %d: CEL: %s instead of bool in %q", at(x.pos), functions.ErrInvalid, i+1, out.Type(), x.text)
+			return 0, err
 		}
 		if holds {
 			return i, nil
 		}
 	}
 	return len(r.exprs), nil
+}
+
+// holds evaluates x. Whatever goes wrong is the chain's own fault: it is to suit every value of its types.
+func (x *expr) holds(ctx context.Context, vars map[string]any) (bool, error) {
+	out, _, err := x.program.ContextEval(ctx, vars)
+	if err != nil {
+		if ctx.Err() != nil {
+			return false, context.Cause(ctx)
+		}
+		return false, x.site.failure(x.failed(err))
+	}
+	holds, ok := out.Value().(bool)
+	if !ok {
+		return false, x.site.failure(notBool(out.Type().TypeName()))
+	}
+	return holds, nil
+}
+
+// failed says what went wrong, where, and what to do about it.
+func (x *expr) failed(err error) exprFault {
+	if _, limit := errors.AsType[interpreter.EvalCancelledError](err); limit {
+		return whole(" costs more than %d over this value; make it simpler, or let it read less", maxExprCost)
+	}
+	offset := -1
+	if node, ok := errors.AsType[*types.Err](err); ok {
+		offset = offsetOf(x.offsets, node.NodeID())
+	}
+	return exprFault{offset, ": " + functions.OneLine(err) + "; test for such values before this is computed"}
+}
+
+func notBool(typ string) exprFault {
+	return whole(" yields %s, not bool; compare it with something", strings.Trim(typ, "<>"))
 }

@@ -9,8 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
+	"github.com/catenary-run/catenary/chains/spec"
 	"github.com/catenary-run/catenary/functions"
 )
 
@@ -73,6 +72,7 @@ func celRoute(t testing.TB, it, in *functions.Schema, exprs ...string) *route {
 		if len(faults) > 0 {
 			t.Fatalf("%s: %v", text, faults)
 		}
+		x.site = site{nth: len(r.exprs) + 1, text: text}
 		r.exprs = append(r.exprs, x)
 	}
 	return r
@@ -171,42 +171,60 @@ func TestCEL_ValuesThatAreNoObjects(t *testing.T) {
 	}
 }
 
+// said returns what an author is told of faults, without positions.
+func said(text string, faults []exprFault) []string {
+	var out []string
+	for _, f := range faults {
+		_, says := site{nth: 1, text: text}.at(f)
+		out = append(out, says)
+	}
+	return out
+}
+
 func TestCEL_Faults(t *testing.T) {
 	tests := []struct {
 		expr string
-		want []string
+		want []string // parts of the messages
 	}{
-		{"it.confidense < 0.35", []string{`column 3: undefined field 'confidense' of Transcript (did you mean "confidence"?)`}},
-		{"it.whatever == 1", []string{`column 3: undefined field 'whatever' of Transcript`}},
-		{"it.text == 1", []string{`column 9: found no matching overload for '_==_' applied to '(string, int)'`}},
-		{"it.text", []string{"it yields string, not bool: compare it with something"}},
-		{"in.any", []string{"it yields dyn, not bool: compare it with something"}},
+		{"it.confidense < 0.35", []string{"case 1: expression `it.confidense < 0.35`, column 3: undefined field 'confidense' of Transcript (did you mean \"confidence\"?)"}},
+		{"it.whatever == 1", []string{`, column 3: undefined field 'whatever' of Transcript`}},
+		{"it.text == 1", []string{`, column 9: found no matching overload for '_==_' applied to '(string, int)'`}},
+		{"it.text", []string{"case 1: expression `it.text` yields string, not bool; compare it with something"}},
+		{"in.any", []string{"` yields dyn, not bool; compare it with something"}},
+		{"in.word", []string{"column 3: in.word may be null; test it first"}},
 		{"it.text == ''\n  && it.txt == ''\n  || in.coun > 1", []string{
-			`line 2, column 8: undefined field 'txt' of Transcript (did you mean "text"?)`,
-			`line 3, column 8: undefined field 'coun' of Reading (did you mean "count"?)`,
+			"case 1: expression `it.text == '' && it.txt == '' || in.coun > 1`, line 2, column 8: undefined field 'txt' of Transcript (did you mean \"text\"?)",
+			"`, line 3, column 8: undefined field 'coun' of Reading (did you mean \"count\"?)",
 		}},
-		{"in.words.exists(w, w.mss > 1)", []string{`column 21: undefined field 'mss' of Word (did you mean "ms"?)`}},
-		{"it.", []string{"column 4: Syntax error: no viable alternative at input '.'"}},
-		{"in < 1", []string{"column 4: found no matching overload for '_<_' applied to '(<Reading>, int)'"}},
-		{"that.text == ''", []string{"column 1: undeclared reference to 'that' (in container '')"}},
-		{"__.text == ''", []string{"the name __ is reserved"}},
+		{"in.words.exists(w, w.mss > 1)", []string{`, column 21: undefined field 'mss' of Word (did you mean "ms"?)`}},
+		{"it.", []string{", column 4: Syntax error: no viable alternative at input '.'"}},
+		{"in < 1", []string{", column 4: found no matching overload for '_<_' applied to '(<Reading>, int)'"}},
+		{"that.text == ''", []string{", column 1: undeclared reference to 'that'"}},
+		{"__.text == ''", []string{"expression `__.text == ''`: the name __ is reserved"}},
 		{"it.text.matches('(')", []string{"error parsing regexp: missing closing ): `(`"}},
-		{strings.Repeat(" ", maxExprBytes) + "true", []string{"expression of 4100 bytes; the limit is 4096"}},
-		{"1" + strings.Repeat(" + size([1,2,3,4,5,6,7,8,9].map(x, 1", 8) + strings.Repeat("))", 8) + " > 1", []string{"it costs at least"}},
+		{strings.Repeat(" ", maxExprBytes) + "true", []string{"expression `true` has 4100 bytes; the limit is 4096"}},
+		{"1" + strings.Repeat(" + size([1,2,3,4,5,6,7,8,9].map(x, 1", 8) + strings.Repeat("))", 8) + " > 1", []string{"...` costs at least"}},
 		{strings.Repeat("(", 1000) + "true" + strings.Repeat(")", 1000), []string{"recursion limit"}},
-		{"Transcript{text: ''} == it", []string{"column 11: undeclared reference to 'Transcript' (in container '')"}},
+		{"Transcript{text: ''} == it", []string{", column 11: undeclared reference to 'Transcript'"}},
 	}
 	env, err := newCELEnv(functions.SchemaFor[Transcript](), functions.SchemaFor[Reading]())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range tests {
-		_, got := env.compile(tt.expr)
-		if len(tt.want) == 1 && len(got) == 1 && strings.Contains(got[0], tt.want[0]) {
+		_, faults := env.compile(tt.expr)
+		got := said(tt.expr, faults)
+		if len(got) != len(tt.want) {
+			t.Errorf("%.60s: got %q, want %q", tt.expr, got, tt.want)
 			continue
 		}
-		if diff := cmp.Diff(tt.want, got); diff != "" {
-			t.Errorf("%.60s: faults (-want +got):\n%s", tt.expr, diff)
+		for i := range got {
+			if !strings.Contains(got[i], tt.want[i]) {
+				t.Errorf("%.60s: got %q, want %q in it", tt.expr, got[i], tt.want[i])
+			}
+			if strings.Contains(got[i], "(in container") || strings.Contains(got[i], inputVar) != strings.Contains(tt.expr, inputVar) || strings.Contains(got[i], "\n") {
+				t.Errorf("%.60s: %q says what the author has not written", tt.expr, got[i])
+			}
 		}
 	}
 }
@@ -234,22 +252,42 @@ func TestCEL_RuntimeErrors(t *testing.T) {
 	for range 3000 {
 		big.Words = append(big.Words, Word{"word", 1})
 	}
-	tests := []struct{ expr, want string }{
-		{"1 / it.count == 1", "division by zero"},
-		{"it.tags['x'] == 1", "no such key: x"},
-		{"it.rows[5][0] == 1", "index out of bounds: 5"},
-		{"it.word.ms == 1", "field \"ms\" of null"},
-		{"it.any == 1 || it.any + 1 == 2", "no such overload"},
-		{"it.words.all(a, it.words.all(b, a.ms + b.ms > 0))", "actual cost limit exceeded"},
+	tests := []struct{ expr, pos, want string }{
+		{"it.ok && 1 / it.count == 1", "x.yaml:3:20", "division by zero"},
+		{"it.tags['x'] == 1", "x.yaml:3:16", "no such key: x"},
+		{"size(it.rows[5]) == 1", "x.yaml:3:21", "index out of bounds: 5"},
+		{"it.any == 1 || it.any + 1 == 2", "x.yaml:3:31", "no such overload"},
+		{"9223372036854775807 + it.count + 1 > 0", "x.yaml:3:40", "integer overflow"},
+		{"it.words.all(a, it.words.all(b, a.ms + b.ms > 0))", "x.yaml:3:9", "` costs more than 100000 over this value; make it simpler"},
 	}
 	big.Count = 0
 	for _, tt := range tests {
 		r := celRoute(t, s, s, tt.expr)
-		r.exprs[0].pos = "x.yaml:3:9"
+		r.exprs[0].site.pos = "x.yaml:3:9"
+		r.exprs[0].site.cs = spec.Case{Pos: "x.yaml:3:9", Places: []spec.Place{{Offset: 0, Line: 3, Col: 9}}}
 		_, err := r.choose(context.Background(), item(t, big), nil)
-		if !errors.Is(err, functions.ErrInvalid) || !strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), "x.yaml:3:9: ") {
-			t.Errorf("%s: got %v, want %q and the place", tt.expr, err, tt.want)
+		if !errors.Is(err, functions.ErrChain) || errors.Is(err, functions.ErrInvalid) || functions.Retryable(err) {
+			t.Errorf("%s: got %v, want one that blames the chain", tt.expr, err)
 		}
+		if want := tt.pos + ": can't be computed: case 1: expression `" + tt.expr + "`"; !strings.HasPrefix(fmt.Sprint(err), want) || !strings.Contains(fmt.Sprint(err), tt.want) {
+			t.Errorf("%s: got %v, want it to begin with %s and have %q", tt.expr, err, want, tt.want)
+		}
+	}
+}
+
+// TestCEL_EndsWithTheRun: an expression that is cut short is no fault of the chain.
+func TestCEL_EndsWithTheRun(t *testing.T) {
+	s := functions.SchemaFor[Reading]()
+	big := reading()
+	for range 1000 {
+		big.Words = append(big.Words, Word{"word", 1})
+	}
+	gone := errors.New("the caller hung up")
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(gone)
+	_, err := celRoute(t, s, s, "it.words.all(a, a.ms > 0)").choose(ctx, item(t, big), nil)
+	if !errors.Is(err, gone) || errors.Is(err, functions.ErrChain) {
+		t.Errorf("got %v, want the cause", err)
 	}
 }
 

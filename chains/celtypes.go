@@ -61,40 +61,28 @@ func (t *celTypes) FindStructFieldType(name, field string) (*types.FieldType, bo
 	return f, ok
 }
 
-// declare returns the CEL type of s. At says where it stands, to tell types of one title apart.
+// declare returns the CEL type of s. At says where it stands, to tell types of one title apart. What may be null has the
+// type that it has otherwise: nullCheck sees to it that null is not taken for a value of that type.
 func (t *celTypes) declare(s *functions.Schema, at string) *types.Type {
 	switch {
 	case s.Type == "":
 		return types.DynType
 	case s.Type == "array":
-		elem := t.declare(s.Items, at+"[]")
-		if s.Nullable {
-			return types.DynType // a CEL list can't be compared with null
-		}
-		return types.NewListType(elem)
+		return types.NewListType(t.declare(s.Items, at+"[]"))
 	case s.Type == "object" && len(s.Properties) == 0 && s.Additional != nil:
-		elem := t.declare(s.Additional, at+"[]")
-		if s.Nullable {
-			return types.DynType
-		}
-		return types.NewMapType(types.StringType, elem)
+		return types.NewMapType(types.StringType, t.declare(s.Additional, at+"[]"))
 	case s.Type == "object":
-		return types.NewObjectType(t.object(s, at)) // an object may be null in CEL
+		return types.NewObjectType(t.object(s, at))
 	case s.Format == functions.FormatDateTime:
-		return types.TimestampType // and so may a timestamp and a duration
+		return types.TimestampType
 	case s.Format == functions.FormatDuration:
 		return types.DurationType
+	case s.Format == functions.FormatBytes:
+		return types.BytesType
 	}
-	prim := map[string]*types.Type{
+	return map[string]*types.Type{
 		"boolean": types.BoolType, "string": types.StringType, "integer": types.IntType, "number": types.DoubleType,
 	}[s.Type]
-	if s.Format == functions.FormatBytes {
-		prim = types.BytesType
-	}
-	if s.Nullable {
-		return types.NewNullableType(prim)
-	}
-	return prim
 }
 
 // object declares an object and returns its name.

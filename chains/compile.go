@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/catenary-run/catenary/chains/spec"
 	"github.com/catenary-run/catenary/functions"
@@ -17,8 +18,8 @@ const (
 	maxDepth = 16 // of switches inside switches
 )
 
-// Compile checks g against the manifests of its functions, by name: names, scopes, cycles, the kind and the type of
-// every edge, and every CEL expression. Its error joins all faults, each with its position and wrapping
+// Compile checks g against the manifests of its functions, by name: names, scopes, cycles, that every step is read, the
+// kind and the type of every edge, and every CEL expression. Its error joins all faults, each with its position and wrapping
 // [functions.ErrInvalid] or [functions.ErrNotFound].
 func Compile(g *Graph, manifests map[string]*functions.Manifest) (*Plan, error) {
 	c := &compiler{
@@ -44,6 +45,8 @@ type compiler struct {
 	plan   *Plan
 	links  links
 	faults []error
+	// misread is set if a name that something reads means nothing where it stands.
+	misread bool
 }
 
 // source is what a step reads: the chain's input, or the output of a step.
@@ -67,6 +70,11 @@ func (c *compiler) fault(pos, step string, kind error, format string, args ...an
 		where += "step " + step + ": "
 	}
 	c.faults = append(c.faults, fmt.Errorf("%s%w: "+format, append([]any{where, kind}, args...)...))
+}
+
+// reason returns the text of an error that is quoted inside a fault, without the kind that the fault begins with.
+func reason(err error) string {
+	return strings.TrimPrefix(err.Error(), functions.ErrInvalid.Error()+": ")
 }
 
 func (c *compiler) invalid(st spec.Step, format string, args ...any) {
@@ -158,6 +166,12 @@ func (c *compiler) chain() {
 	out, edge := c.read(top, s.Out, s.Pos, "", "out")
 	c.plan.top.out = edge
 	c.plan.out = out.port
+	for _, st := range s.Unread() {
+		if c.misread {
+			break // its reader may be one that names another step by mistake
+		}
+		c.fault(st.Pos, "", functions.ErrInvalid, "%s", spec.UnreadFault(st))
+	}
 	c.sleepers(c.plan.top)
 }
 
@@ -210,7 +224,7 @@ func (c *compiler) input() *source {
 	case len(readers) > 0:
 		for _, r := range readers[1:] {
 			if err := schema(readers[0]).AssignableTo(schema(r)); err != nil {
-				c.invalid(r, "it takes %s from the chain's input, but step %s takes %s from it: %v", schema(r), readers[0].Name, schema(readers[0]), err)
+				c.invalid(r, "it takes %s from the chain's input, but step %s takes %s from it: %v", schema(r), readers[0].Name, schema(readers[0]), reason(err))
 			}
 		}
 	case !untyped:
@@ -303,7 +317,7 @@ func (c *compiler) call(n *node, from *source) bool {
 	default:
 		if err := from.port.Schema.AssignableTo(m.In.Schema); err != nil {
 			c.fault(st.Pos, st.Name, functions.ErrInvalid, "%s gives %s and %s takes %s: %v",
-				from.name, from.port.Schema, st.Func, m.In.Schema, err)
+				from.name, from.port.Schema, st.Func, m.In.Schema, reason(err))
 		}
 	}
 	return true

@@ -182,7 +182,7 @@ func TestCompile_Faults(t *testing.T) {
 		{"name", func() spec.Chain { c := chain(call("inc", "in")); c.Name = "Test"; c.Pos = "x:1"; return c }(), []string{
 			`x:1: invalid: chain name "Test": use a lower-case letter, then letters, digits and hyphens, at most 63 in all`,
 		}},
-		{"names of steps", chain(at("x:1", call("inc", "in")), at("x:2", as("in", call("inc", "inc"))), at("x:3", as("A b", call("inc", "inc"))), at("x:4", call("inc", "inc"))), []string{
+		{"names of steps", chain(at("x:1", call("inc", "in")), at("x:2", as("in", call("inc", "inc"))), at("x:3", as("A b", call("inc", "inc"))), at("x:4", call("inc", "A b"))), []string{
 			`x:2: step in: invalid: "in" is the name of the chain's input; give the step another name`,
 			`x:3: invalid: step name "A b": use a lower-case letter, then letters, digits and hyphens, at most 63 in all`,
 			`x:4: step inc: invalid: another step at x:1 has this name already; give this one a name of its own`,
@@ -220,6 +220,7 @@ func TestCompile_Faults(t *testing.T) {
 		}},
 		{"each over the input", chain(call("inc", "in"), at("x:2", each("double", "in"))), []string{
 			"x:2: step double: invalid: each needs a stream and in is one value: use call",
+			`invalid: nobody reads what step "inc" yields; read its output, or remove the step`,
 		}},
 		{"each of a stream", chain(call("count", "in"), at("x:2", as("b", each("count", "count")))), []string{
 			"x:2: step b: invalid: each applies a function that gives one value, and count gives a stream",
@@ -231,10 +232,11 @@ func TestCompile_Faults(t *testing.T) {
 			"x:2: step route: invalid: a switch routes one value and count is a stream: use last for its final item, or route before the stream",
 		}},
 		{"types", chain(call("text", "in"), at("x:2", call("inc", "text"))), []string{
-			`x:2: step inc: invalid: text gives Sentence and inc takes n: invalid: value: property "n" is required but may be missing in Sentence`,
+			`x:2: step inc: invalid: text gives Sentence and inc takes n: value: property "n" is required but may be missing in Sentence`,
 		}},
 		{"readers of the input", chain(call("inc", "in"), at("x:2", call("read", "in"))), []string{
-			`x:2: step read: invalid: it takes Sentence from the chain's input, but step inc takes n from it: invalid: value: property "text" is required but may be missing in n`,
+			`x:2: step read: invalid: it takes Sentence from the chain's input, but step inc takes n from it: value: property "text" is required but may be missing in n`,
+			`invalid: nobody reads what step "inc" yields; read its output, or remove the step`,
 		}},
 		{"nobody reads the input", chain(at("x:1", pick("in", pass("", "in")))), []string{
 			"invalid: no call reads the chain's input, so it has no type; begin with a call that has from: in",
@@ -250,7 +252,7 @@ func TestCompile_Faults(t *testing.T) {
 			"x:2: step route: invalid: 33 cases; the limit is 32",
 		}},
 		{"branches of two types", chain(call("inc", "in"), at("x:2", pick("inc", pass("it.n > 1", "inc"), spec.Case{Steps: []spec.Step{call("text", "inc")}, Out: "text", Pos: "x:4"}))), []string{
-			`x:4: step route: invalid: case 2 gives Sentence and the first gives n; all cases must give the same: invalid: value: property "n" is required but may be missing in Sentence`,
+			`x:4: step route: invalid: case 2 gives Sentence and the first gives n; all cases must give the same: value: property "n" is required but may be missing in Sentence`,
 		}},
 		{"branches of two kinds", chain(call("inc", "in"), at("x:2", pick("inc", pass("it.n > 1", "inc"), when("", call("count", "inc"))))), []string{
 			"x:2: step route: invalid: case 2 gives a stream of n and the first gives n; all cases must give the same: one is a stream, the other is one value",
@@ -276,12 +278,32 @@ func TestCompile_Faults(t *testing.T) {
 		{"the same by another way", chain(call("count", "in"), each("inc", "count"), last("count"), call("double", "last"), pick("double", pass("", "inc"))), []string{
 			"step route: invalid: the case reads the stream inc, but the switch can only choose when stream count has ended; route earlier, or read what the switch routes",
 		}},
+		{"nobody reads a step", chain(at("x:1", call("inc", "in")), at("x:2", as("b", call("count", "in"))), call("double", "inc")), []string{
+			`x:2: invalid: nobody reads what step "b" yields; read its output, or remove the step`,
+		}},
+		{"where a name is wrong, its step is not called unread", chain(
+			call("inc", "in"),
+			at("x:2", pick("inc", when("it.n > 1", at("x:3", as("b", call("inc", "inc"))), as("c", call("inc", "inc"))), pass("", "inc"))),
+			at("x:4", as("d", each("double", "e"))), call("double", "inc")), []string{
+			`x:4: step d: not found: from: step "e"`,
+		}},
+		{"nobody reads a step of a branch, a switch, the end of a line", chain(
+			call("inc", "in"),
+			at("x:2", pick("inc", when("it.n > 1", at("x:3", as("b", call("inc", "inc"))), as("c", call("inc", "inc"))), pass("", "inc"))),
+			call("count", "inc"), at("x:4", as("d", each("double", "count"))), call("double", "inc")), []string{
+			`x:2: invalid: nobody reads what step "route" yields; read its output, or remove the step`,
+			`x:3: invalid: nobody reads what step "b" yields; read its output, or remove the step`,
+			`x:4: invalid: nobody reads what step "d" yields; read its output, or remove the step`,
+		}},
+		{"a value that may be null", chain(call("inc", "in"), at("x:2", pick("inc", pass("it.n == null", "in"), pass("", "inc")))), []string{
+			"x:2: step route: invalid: case 1: expression `it.n == null`, column 6: it.n is never null; compare it with another value, or test a field with has()",
+		}},
 		{"all at once", chain(at("x:1", call("inc", "nobody")), at("x:2", each("double", "inc")), at("x:3", pick("inc", pass("it.m", "in")))), []string{
 			"invalid: no call reads the chain's input, so it has no type; begin with a call that has from: in",
 			`x:1: step inc: not found: from: step "nobody"`,
 			"x:2: step double: invalid: each needs a stream and inc is one value: use call",
 			"x:3: step route: invalid: the switch has no else: add one as the last case, so that every value has a way",
-			`x:3: step route: invalid: case 1: CEL column 3: undefined field 'm' of n (did you mean "n"?) in "it.m"`,
+			"x:3: step route: invalid: case 1: expression `it.m`, column 3: undefined field 'm' of n (did you mean \"n\"?)",
 		}},
 	}
 	for _, tt := range tests {
@@ -377,7 +399,10 @@ func TestCompile_IsBounded(t *testing.T) {
 // TestCompile_InputType: of several readers, the one whose type suits all decides.
 func TestCompile_InputType(t *testing.T) {
 	fns := byName(fn("speech", one[functions.Audio](), one[n]()), fn("bytes", one[functions.Blob](), one[n]()))
-	for _, c := range []spec.Chain{chain(call("speech", "in"), call("bytes", "in")), chain(call("bytes", "in"), call("speech", "in"))} {
+	for _, c := range []spec.Chain{
+		chain(call("speech", "in"), call("bytes", "in"), pick("speech", pass("it.n > 1", "speech"), pass("", "bytes"))),
+		chain(call("bytes", "in"), call("speech", "in"), pick("speech", pass("it.n > 1", "speech"), pass("", "bytes"))),
+	} {
 		if got, want := compile(t, c, fns).In(), one[functions.Audio](); cmp.Diff(got, want) != "" {
 			t.Errorf("got %v, want Audio", got.Schema)
 		}

@@ -190,7 +190,7 @@ func (x *exec) pass(out *outlet, it functions.Item) error {
 func (x *exec) one(n *node) (functions.Item, error) {
 	it, err := x.recv(n.from)
 	if err == io.EOF {
-		err = fmt.Errorf("%w: no value came from %s", functions.ErrInvalid, n.step.From)
+		err = fmt.Errorf("%w: no value came from %s", functions.ErrChain, n.step.From)
 	}
 	return it, err
 }
@@ -224,7 +224,7 @@ func (x *exec) last(n *node, out *outlet) error {
 		it, err := x.recv(n.from)
 		switch {
 		case err == io.EOF && !some:
-			return fmt.Errorf("%w: the stream %s ended without an item", functions.ErrInvalid, n.step.From)
+			return fmt.Errorf("%w: the stream %s ended without an item, so it has no last one", functions.ErrChain, n.step.From)
 		case err == io.EOF:
 			return x.pass(out, final)
 		case err != nil:
@@ -327,6 +327,9 @@ func (x *exec) fail(step string, err error) {
 		err = ended(x.ctx)
 	}
 	x.failed = &functions.StepError{Chain: x.plan.graph.Spec.Name, Step: step, Err: err}
+	if far, ok := err.(*functions.StepError); ok && far.Chain == x.failed.Chain && far.Step == step {
+		x.failed = far // a node that was told of the step has named it already
+	}
 	x.cancel(x.failed)
 }
 

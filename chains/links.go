@@ -119,6 +119,7 @@ func (c *compiler) read(sc *scope, name, pos, step, what string) (*source, int) 
 
 // unseen says why a name means nothing where it stands.
 func (c *compiler) unseen(sc *scope, name, pos, step, what string) {
+	c.misread = true
 	other, exists := c.links.steps[name]
 	if name == "" {
 		c.fault(pos, step, functions.ErrInvalid, "%s is empty; name a step or %s", what, spec.Input)

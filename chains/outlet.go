@@ -89,14 +89,14 @@ func (s *callSink) unary() bool { return !s.n.stream }
 func (s *callSink) complete(it functions.Item) (functions.Item, error) {
 	switch {
 	case len(it.Value) == 0:
-		return it, fmt.Errorf("%w: function %s sent an item without a value", functions.ErrFunction, s.n.ref)
+		return it, fmt.Errorf("%w: %s sent an item without a value", functions.ErrFunction, s.n.ref)
 	case s.unary() && s.sent > 0:
-		return it, fmt.Errorf("%w: function %s gives one value and sent a second one", functions.ErrFunction, s.n.ref)
+		return it, fmt.Errorf("%w: %s gives one value and sent a second one", functions.ErrFunction, s.n.ref)
 	}
 	// Here the fault has a step. Further on it would be blamed on whoever reads the value first.
 	refs, err := value.CheckBlobs(s.n.out.Schema, it.Value)
 	if err != nil {
-		return it, fmt.Errorf("%w: function %s sent what its output's type does not allow: %v", functions.ErrFunction, s.n.ref, err)
+		return it, fmt.Errorf("%w: %s sent what its output's type does not allow: %v", functions.ErrFunction, s.n.ref, reason(err))
 	}
 	it.Turn = s.in.Turn
 	if it.Time.IsZero() || s.unary() {
@@ -106,7 +106,7 @@ func (s *callSink) complete(it functions.Item) (functions.Item, error) {
 		return it, err
 	}
 	if size := it.Size(); size > s.x.r.MaxItemBytes {
-		return it, fmt.Errorf("%w: function %s sent an item of %d bytes; an edge takes %d", functions.ErrOutputLimit, s.n.ref, size, s.x.r.MaxItemBytes)
+		return it, fmt.Errorf("%w: %s sent an item of %d bytes; an edge takes %d", functions.ErrOutputLimit, s.n.ref, size, s.x.r.MaxItemBytes)
 	}
 	return it, nil
 }
@@ -122,7 +122,7 @@ func (s *callSink) carry(it *functions.Item, refs []functions.Blob) error {
 		}
 		i := has(s.in.Blobs, ref.Digest)
 		if i < 0 {
-			return fmt.Errorf("%w: the output of function %s refers to blob %s, which came neither with it nor with the input",
+			return fmt.Errorf("%w: the output of %s refers to blob %s, which came neither with it nor with the input",
 				functions.ErrFunction, s.n.ref, ref.Digest.Short())
 		}
 		it.Blobs = append(slices.Clip(it.Blobs), s.in.Blobs[i])
@@ -137,7 +137,7 @@ func (s *callSink) outcome(err error) error {
 		return err
 	}
 	if s.unary() && s.sent == 0 {
-		return fmt.Errorf("%w: function %s ended without a value", functions.ErrFunction, s.n.ref)
+		return fmt.Errorf("%w: %s ended without a value", functions.ErrFunction, s.n.ref)
 	}
 	return nil
 }

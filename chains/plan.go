@@ -39,7 +39,7 @@ type node struct {
 	out    functions.Port
 	stream bool  // one call may give any number of items
 	from   int   // the edge that it reads
-	to     []int // the edges that it writes: one for each reader, none if nobody reads
+	to     []int // the edges that it writes: one for each reader
 	route  *route
 	cases  []*block // of a switch: one for each case of route
 }

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/catenary-run/catenary/chains/spec"
 	"github.com/catenary-run/catenary/functions"
 )
 
@@ -23,6 +24,39 @@ func wantStepError(t *testing.T, err error, step string, kind error, text string
 	if se.Step != step || !errors.Is(err, kind) || !strings.Contains(err.Error(), text) {
 		t.Errorf("got %v, want step %s, %v, %q", err, step, kind, text)
 	}
+	wantNoEcho(t, err)
+}
+
+// wantNoEcho checks that err says nothing twice.
+func wantNoEcho(t *testing.T, err error) {
+	t.Helper()
+	for _, once := range []string{"chain ", "step ", "function inc", "case ", "expression ", "invalid", "start failed", "function crashed", "not found", "can't be computed", "time limit reached"} {
+		if n := strings.Count(" "+err.Error(), " "+once); n > 1 {
+			t.Errorf("%v: says %q %d times", err, once, n)
+		}
+	}
+}
+
+// TestRun_FaultsOfTheInvoker: whatever an invoker returns, the error of the run says it once.
+func TestRun_FaultsOfTheInvoker(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := compile(t, chain(call("inc", "in")), numberFns())
+		for _, err := range []error{
+			fmt.Errorf("%w: no memory", functions.ErrColdStart),
+			&functions.InvokeError{Func: "inc", Instance: "i1", Err: fmt.Errorf("%w: unreachable", functions.ErrTrap)},
+			&functions.StepError{Chain: "test", Step: "inc", Err: fmt.Errorf("%w: no memory", functions.ErrColdStart)},
+			&functions.StepError{Chain: "test", Step: "inc", Err: &functions.Failure{Code: "cold_start", Message: "start failed: no memory", Chain: "test", Step: "inc"}},
+		} {
+			inv := &fake{impls: map[string]impl{"inc": func(context.Context, functions.Item, func(functions.Item) error) error { return err }}}
+			_, got := p.Run(t.Context(), Run{Invoker: inv, In: item(t, n{}), Out: &collector{}})
+			se, ok := got.(*functions.StepError)
+			if !ok || se.Chain != "test" || se.Step != "inc" || !errors.Is(got, err) || functions.CodeOf(got) != functions.CodeOf(err) {
+				t.Errorf("got %v (%T), want a StepError of %v", got, got, err)
+				continue
+			}
+			wantNoEcho(t, got)
+		}
+	})
 }
 
 func TestRun_WrongCounts(t *testing.T) {
@@ -83,12 +117,18 @@ func TestRun_ItemLimit(t *testing.T) {
 	})
 }
 
+// besides returns a chain whose output is a stream of double, while slow works beside it for a branch that is not
+// taken.
+func besides() spec.Chain {
+	return chain(call("count", "in"), each("double", "count"), as("slow", call("inc", "in")),
+		pick("in", when("it.n > 1000", as("more", call("count", "slow"))), pass("", "double")))
+}
+
 // TestRun_FirstFailureWins: whatever else goes wrong on its account, one step is blamed.
 func TestRun_FirstFailureWins(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		cause := errors.New("the sky fell")
-		c := chain(call("count", "in"), each("double", "count"), as("slow", call("inc", "in")))
-		c.Out = "double"
+		c := besides()
 		p := compile(t, c, numberFns())
 		inv := &fake{impls: map[string]impl{
 			"count": func(_ context.Context, _ functions.Item, send func(functions.Item) error) error {
@@ -121,8 +161,7 @@ func TestRun_FirstFailureWins(t *testing.T) {
 
 func TestRun_Cancel(t *testing.T) {
 	gone := errors.New("the caller hung up")
-	c := chain(call("count", "in"), each("double", "count"), as("slow", call("inc", "in")))
-	c.Out = "double"
+	c := besides()
 	counting := func(t *testing.T) impl {
 		return func(_ context.Context, _ functions.Item, send func(functions.Item) error) error {
 			for {
@@ -268,13 +307,27 @@ func TestRun_InvokerPanics(t *testing.T) {
 	})
 }
 
+// TestRun_CELFails: a route that fails over a value is the chain's fault, not the caller's.
 func TestRun_CELFails(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := chain(call("inc", "in"), pick("inc", pass("10 / it.n > 1", "inc"), pass("", "in")))
-		c.Steps[1].Cases[0].Pos = "x.yaml:5:9"
-		p := compile(t, c, numberFns())
-		inv := &fake{impls: map[string]impl{"inc": apply(t, func(v n) n { return v })}}
-		_, err := p.Run(t.Context(), Run{Invoker: inv, In: item(t, n{0}), Out: &collector{}})
-		wantStepError(t, err, "route", functions.ErrInvalid, `x.yaml:5:9: invalid: case 1: CEL: division by zero in "10 / it.n > 1"`)
+		for _, tt := range []struct {
+			places []spec.Place
+			want   string
+		}{
+			{[]spec.Place{{Offset: 0, Line: 5, Col: 9}}, "chain test, step route: x.yaml:5:12: can't be computed: case 1: expression `10 / it.n > 1`: division by zero; test for such values before this is computed"},
+			{nil, "chain test, step route: x.yaml:5:9: can't be computed: case 1: expression `10 / it.n > 1`, column 4: division by zero; test for such values before this is computed"},
+		} {
+			c := chain(call("inc", "in"), pick("inc", pass("10 / it.n > 1", "inc"), pass("", "in")))
+			c.Steps[1].Cases[0].Pos, c.Steps[1].Cases[0].Places = "x.yaml:5:9", tt.places
+			inv := &fake{impls: map[string]impl{"inc": apply(t, func(v n) n { return v })}}
+			_, err := compile(t, c, numberFns()).Run(t.Context(), Run{Invoker: inv, In: item(t, n{0}), Out: &collector{}})
+			wantStepError(t, err, "route", functions.ErrChain, "")
+			if err.Error() != tt.want {
+				t.Errorf("got %v\nwant %s", err, tt.want)
+			}
+			if code := functions.CodeOf(err); code != "chain" {
+				t.Errorf("code %s, want chain", code)
+			}
+		}
 	})
 }

@@ -254,9 +254,11 @@ func TestRun_EdgeBytes(t *testing.T) {
 // TestRun_FanOut: every reader gets every item, and the slowest holds the writer.
 func TestRun_FanOut(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := chain(call("count", "in"), each("double", "count"), as("slow", each("double", "count")), as("unread", each("inc", "count")))
-		c.Out = "double"
-		p := compile(t, c, numberFns())
+		p := compile(t, chain(
+			call("count", "in"), each("double", "count"), as("slow", each("double", "count")), as("other", each("inc", "count")),
+			as("end", last("double")), as("slow-end", last("slow")), as("other-end", last("other")),
+			pick("end", pass("it.n > 1", "slow-end"), pass("", "other-end")),
+		), numberFns())
 		inv := &fake{impls: map[string]impl{
 			"count": emit(t, func(n) []n { return make([]n, 50) }),
 			"inc":   apply(t, func(v n) n { return v }),
@@ -278,8 +280,8 @@ func TestRun_FanOut(t *testing.T) {
 		if _, err := p.Run(t.Context(), Run{Invoker: inv, In: item(t, n{}), Out: &out, EdgeItems: 4}); err != nil {
 			t.Fatal(err)
 		}
-		if len(out.items) != 50 || calls("slow") != 50 || calls("unread") != 50 {
-			t.Errorf("%d items, slow called %d times, unread %d times; want 50 each", len(out.items), calls("slow"), calls("unread"))
+		if calls("double") != 50 || calls("slow") != 50 || calls("other") != 50 || len(out.items) != 1 {
+			t.Errorf("double called %d times, slow %d, other %d; want 50 each. %d items, want 1", calls("double"), calls("slow"), calls("other"), len(out.items))
 		}
 		if most > 4+2 {
 			t.Errorf("one reader was %d items ahead of the other; the edge holds 4", most)
@@ -355,11 +357,10 @@ func TestRun_Last(t *testing.T) {
 			t.Errorf("got %d in %d items, seq %d; want 13 in one, seq 0", got, len(out.items), out.items[0].Seq)
 		}
 		_, err := p.Run(t.Context(), Run{Invoker: inv, In: item(t, n{0}), Out: &out})
-		wantStepError(t, err, "last", functions.ErrInvalid, "the stream count ended without an item")
+		wantStepError(t, err, "last", functions.ErrChain, "the stream count ended without an item, so it has no last one")
 	})
 }
 
-// wantStepError checks that err is the one error that a run ends with.
 func TestRun_Observe(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := compile(t, voiceChain(), voiceFns())

@@ -32,7 +32,7 @@ var (
 	ErrUnavailable = errors.New("temporarily gone")           // retryable: a worker or an instance died under the call
 	ErrTrap        = errors.New("function crashed")           // a trap, a panic, a plugin's exit
 	ErrFunction    = errors.New("function returned an error") // the function itself said that it can't
-	ErrChain       = errors.New("chain at fault")             // what it computes itself: a route that fails, the last item of nothing
+	ErrChain       = errors.New("can't be computed")          // by the chain itself, over this value: a route, the last item of nothing
 	ErrClosed      = errors.New("closed")
 	ErrInterrupted = errors.New("turn interrupted") // of one turn's work; the run goes on
 )
