@@ -105,7 +105,7 @@ func twentyQuestions(t *testing.T, c *client.Client) {
 	}
 }
 
-// noSpeech: silence and noise are answered by sorry. The step answer, which alone asks the model, does not run.
+// noSpeech: silence, noise and chirps are answered by sorry. The step answer, which alone asks the model, does not run.
 func noSpeech(t *testing.T, server *testkit.Server, c *client.Client) {
 	second := make([]byte, 2*16000)
 	noise := bytes.Clone(second)
@@ -118,7 +118,14 @@ func noSpeech(t *testing.T, server *testkit.Server, c *client.Client) {
 		sample := float64(int16(binary.LittleEndian.Uint16(noise[i:])))
 		binary.LittleEndian.PutUint16(swelling[i:], uint16(int16(sample*(1+math.Sin(2*math.Pi*4*float64(i/2)/16000)))))
 	}
-	for name, pcm := range map[string][]byte{"silence": second, "noise": noise, "noise that swells": swelling} {
+	chirps := bytes.Clone(second) // 200 Hz to 2 kHz, twice in the second
+	var phase float64
+	for i := 0; i < len(chirps); i += 2 {
+		hz := 200 * math.Pow(10, math.Mod(float64(i/2)/8000, 1))
+		phase += 2 * math.Pi * hz / 16000
+		binary.LittleEndian.PutUint16(chirps[i:], uint16(int16(9000*math.Sin(phase))))
+	}
+	for name, pcm := range map[string][]byte{"silence": second, "noise": noise, "noise that swells": swelling, "chirps": chirps} {
 		a, err := spoken.Ask(t.Context(), c, append(wav.Header(16000, 1, int64(len(pcm))), pcm...))
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)

@@ -1,7 +1,7 @@
 // Command transcribe is a plugin: it hears the words of an utterance with pocketsphinx and its model of US English.
 //
 // The input is a wav file of 16-bit PCM, mono, at 16 kHz. The confidence is the mean posterior probability of the words,
-// and 0 if there are none: silence, noise and tones are not listened to.
+// and 0 if there are none: silence, noise and tones, gliding ones too, are not listened to.
 //
 // The library and the model are Debian's packages pocketsphinx and pocketsphinx-en-us. They are opened at run time, so
 // that the plugin builds without them and without cgo.

@@ -22,10 +22,9 @@ func TestSpeech_EveryQuestionIsHeard(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		voiced, perfect := voicing(samples)
 		// Twice as far from the limits as they need to be: another voice is another voice.
-		if voiced < 2*leastVoiced || perfect > mostPerfect/2 {
-			t.Errorf("%s: %.2f voiced, %.2f perfectly periodic", filepath.Base(file), voiced, perfect)
+		if s := traitsOf(samples); s.voiced < 2*leastVoiced || s.perfect > mostPerfect/2 || s.narrow > mostNarrow/2 || s.swing < 2*leastSwing {
+			t.Errorf("%s: %+.2v", filepath.Base(file), s)
 		}
 	}
 }
@@ -52,9 +51,8 @@ func TestSpeech_NoiseAndTonesAreNot(t *testing.T) {
 		for i := range samples {
 			samples[i] = int16(max(-32000, min(32000, wave(i))))
 		}
-		if speech(samples) {
-			voiced, perfect := voicing(samples)
-			t.Errorf("%s is taken for speech: %.2f voiced, %.2f perfectly periodic", name, voiced, perfect)
+		if s := traitsOf(samples); s.voice() {
+			t.Errorf("%s is taken for speech: %+.2v", name, s)
 		}
 	}
 	if speech(nil) || speech(make([]int16, 10)) {
