@@ -55,7 +55,7 @@ func host(dir, artifact string, plain bool) error {
 		d.clone = 0
 	}
 	port := functions.Port{Schema: functions.SchemaFor[string]()}
-	m := &functions.Manifest{Name: "odd", Kind: functions.KindPlugin, In: port, Out: port, Args: []string{"grandchild"}}
+	m := &functions.Manifest{Name: "odd", Kind: functions.KindPlugin, In: port, Out: port}
 	if m.Artifact, err = digestOfFile(artifact); err != nil {
 		return err
 	}
@@ -69,6 +69,10 @@ func host(dir, artifact string, plain bool) error {
 	}
 	inst, err := code.New(context.Background())
 	if err != nil {
+		return err
+	}
+	// Not as it starts: Prepare starts one as well, whose child would be left where there is no namespace.
+	if _, err := ask(context.Background(), inst, newHost(), "grandchild"); err != nil {
 		return err
 	}
 	pids := tree(inst.(*instance).proc.pid)
