@@ -9,7 +9,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strconv"
 
 	"github.com/catenary-run/catenary/chains"
 	"github.com/catenary-run/catenary/chains/spec"
@@ -113,7 +112,7 @@ func parseBundle(req *catenaryv1.DeployRequest) (*bundle, error) {
 			faults = append(faults, fmt.Errorf("%w: chain %d: %w", functions.ErrInvalid, i, err))
 			continue
 		}
-		position(&c, cs.Positions)
+		c = c.WithPositions(cs.Positions)
 		if err := functions.CheckName("chain", c.Name); err != nil {
 			faults = append(faults, err)
 		}
@@ -137,23 +136,6 @@ func strict(data []byte, v any) error {
 		return errors.New("more follows after the JSON")
 	}
 	return nil
-}
-
-// position puts positions into c: those of the chain (""), its steps (their names) and their cases (NAME/0).
-func position(c *spec.Chain, at map[string]string) {
-	c.Pos = at[""]
-	var steps func([]spec.Step)
-	steps = func(list []spec.Step) {
-		for i := range list {
-			st := &list[i]
-			st.Pos = at[st.Name]
-			for j := range st.Cases {
-				st.Cases[j].Pos = at[st.Name+"/"+strconv.Itoa(j)]
-				steps(st.Cases[j].Steps)
-			}
-		}
-	}
-	steps(c.Steps)
 }
 
 // checkBlobs returns an error that joins all blobs that are missing or of another size.
