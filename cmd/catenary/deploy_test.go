@@ -33,7 +33,26 @@ steps:
         steps: [{call: helper, name: a, from: in}]
       - else:
         steps: [{call: helper, name: b, from: in}]
-`, []string{"wrong.yaml:6:15", "undefined field 'cuont' of Report", `did you mean "count"`}},
+`, []string{"wrong.yaml:6:17: step route: ", "case 1: expression `it.cuont > 3`: undefined field 'cuont' of Report", `did you mean "count"`}},
+		{"CEL in a block", `
+chain: wrong
+steps:
+  - call: guest
+  - switch: guest
+    cases:
+      - when: >-
+          it.count > 3
+          || it.cuont > 3
+        steps: [{call: helper, name: a, from: in}]
+      - else:
+        steps: [{call: helper, name: b, from: in}]
+`, []string{"wrong.yaml:8:16: step route: ", "undefined field 'cuont' of Report"}},
+		{"nobody reads a step", `
+chain: wrong
+steps:
+  - {call: helper, from: in}
+  - {call: guest, from: in}
+`, []string{"chain wrong", "wrong.yaml:3:5", `nobody reads what step "helper" yields; read its output, or remove the step`}},
 		{"CEL that does not parse", `
 chain: wrong
 steps:
@@ -44,7 +63,7 @@ steps:
         steps: [{call: helper, name: a, from: in}]
       - else:
         steps: [{call: helper, name: b, from: in}]
-`, []string{"wrong.yaml:6:15", "Syntax error"}},
+`, []string{"wrong.yaml:6:25", "Syntax error"}},
 		{"CEL that is no condition", `
 chain: wrong
 steps:
@@ -55,7 +74,7 @@ steps:
         steps: [{call: helper, name: a, from: in}]
       - else:
         steps: [{call: helper, name: b, from: in}]
-`, []string{"wrong.yaml:6:15", "bool"}},
+`, []string{"wrong.yaml:6:15", "case 1: expression `it.count + 1` yields int, not bool"}},
 		{"types that do not fit", `
 chain: wrong
 steps:
