@@ -30,8 +30,8 @@ type Config struct {
 	// MaxPlugins bounds the processes of one plugin version. Default one per core: plugins compute, and a further
 	// process would only take memory.
 	MaxPlugins int
-	// MemBytes is the budget for code and instances together. Above it parked code is given up. Default a quarter of
-	// the memory that this process may use.
+	// MemBytes is the budget for code and instances together. Above it idle instances and parked code are given up.
+	// Default a quarter of the memory that this process may use.
 	MemBytes int64
 	// PrepareTimeout bounds the making of an image, with the fetch of its artifact. Default 5 min: a large module
 	// compiles for long on a small machine.
@@ -76,7 +76,7 @@ func (c Config) Validate() error {
 	return errors.Join(faults...)
 }
 
-// Manifests finds the manifest of a version.
+// Manifests finds the manifest of a version. Its errors say what it did not find.
 type Manifests interface {
 	Manifest(ctx context.Context, ref functions.Ref) (*functions.Manifest, error)
 }

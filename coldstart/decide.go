@@ -31,6 +31,7 @@ type observed struct {
 	Calls     int         // that wait for an instance
 	Wakers    int         // that wait until one instance is there
 	Preparers int         // that wait until the code is there
+	Deploys   int         // that ask for the code and go on: some other function of theirs may fail
 	Ready     []time.Time // since when each ready instance has been unused, the oldest first
 	Busy      int         // instances that serve
 	Resetting int         // instances that will be ready, or turn out to be spent
@@ -38,6 +39,8 @@ type observed struct {
 	Leaving   int // instances that are being closed: they need the code, and count for nothing else
 	Code      codeState
 	Rush      bool // starts go on that somebody waits for, on the whole node
+	Short     bool // the node has no memory for another instance, even if all that others do not use were given up
+	Reclaim   int  // of the ready instances, the oldest: others need their memory
 	Stopping  bool // the whole node shuts down
 }
 
@@ -49,9 +52,17 @@ func (o observed) demand() bool { return o.Calls+o.Wakers+o.Preparers > 0 }
 
 // state is what a pool remembers from one decision to the next.
 type state struct {
-	LastUsed time.Time // the end of the latest call or wake
+	LastUsed time.Time // the end of the latest call or wake; the version cools at Idle after it
+	Deployed bool      // a deploy passed with the version: its code is wanted though nobody has called yet
+	GiveUp   bool      // others need the memory of its code, once its instances have gone
 	Failures int       // starts that failed in a row
 	RetryAt  time.Time // no start before this
+}
+
+// cooled returns the state of a version that is not hot any more, until it is used again.
+func (s state) cooled(idle time.Duration, now time.Time) state {
+	s.LastUsed = now.Add(-idle)
+	return s
 }
 
 // failed returns the state after a start that failed, or after an instance that died unused.
@@ -71,12 +82,21 @@ func (s state) served() state {
 	return s
 }
 
+// Why instances and code go.
+const (
+	whyIdle     = "idle"     // for the idle time
+	whyMemory   = "memory"   // others need theirs
+	whyUnwanted = "unwanted" // only those asked for the code that do not count: deploys that failed
+	whyShutdown = "shutdown" // of the node
+)
+
 // decision is what to do about a pool.
 type decision struct {
 	Load   bool
 	Unload bool
 	Start  int
 	Stop   int       // of the ready instances, the oldest
+	Why    string    // instances stop or the code is unloaded
 	Defer  bool      // decide again when the rush is over
 	Next   time.Time // when to decide again if nothing happens before; zero: never
 }
@@ -85,9 +105,10 @@ type decision struct {
 //
 //	wanted  = one instance per call, running or waiting; at least one while somebody wakes the version or it is hot
 //	start   = wanted (at most Max) - alive, once the code is there; one at a time after a failure. One that nobody waits
-//	          for, to be there for the next call, leaves the processor to those that somebody waits for
-//	stop    = ready instances that nobody has used for Idle, as far as they are not wanted
-//	unload  = when nothing is alive any more, for a version whose code does not stay
+//	          for, to be there for the next call, leaves the processor to those that somebody waits for, and the memory
+//	          to what is in use
+//	stop    = ready instances that nobody has used for Idle, as far as they are not wanted; and what is to be reclaimed
+//	unload  = when nothing is alive any more, and the code is not one that stays, is to be given up, or is unwanted
 func decide(sp spec, o observed, st state, now time.Time) (state, decision) {
 	var d decision
 	later := func(t time.Time) {
@@ -95,8 +116,19 @@ func decide(sp spec, o observed, st state, now time.Time) (state, decision) {
 			d.Next = t
 		}
 	}
-	if o.Calls+o.Wakers+o.Busy > 0 {
+	waiting := o.Calls + o.Wakers
+	if waiting+o.Busy > 0 {
 		st.LastUsed = now
+	}
+	if o.demand() || o.Busy > 0 {
+		st.GiveUp = false
+	}
+	reclaim := 0
+	if waiting == 0 {
+		reclaim = min(o.Reclaim, len(o.Ready))
+	}
+	if st.GiveUp || reclaim > 0 && reclaim == o.alive() {
+		st = st.cooled(sp.Idle, now) // or another instance would be started in its place
 	}
 	coolAt := st.LastUsed.Add(sp.Idle)
 	hot := !st.LastUsed.IsZero() && now.Before(coolAt) && !o.Stopping
@@ -111,14 +143,20 @@ func decide(sp spec, o observed, st state, now time.Time) (state, decision) {
 		missing = max(0, min(missing, 1-o.Starting)) // one start tries for all
 	}
 	paused := now.Before(st.RetryAt)
-	if missing > 0 && o.Rush && o.Calls+o.Wakers == 0 && !o.Stopping {
-		missing, d.Defer = 0, true
+	if missing > 0 && waiting == 0 && !o.Stopping {
+		switch {
+		case o.Short:
+			missing = 0
+		case o.Rush:
+			missing, d.Defer = 0, true
+		}
 	}
 
 	switch {
 	case o.Stopping:
 		d.Stop = len(o.Ready)
 		d.Unload = o.Code == codeLoaded && o.alive() == 0 && o.Leaving == 0
+		d.why(whyShutdown)
 		return st, d
 	case o.Code == codeNone && o.demand() && paused,
 		o.Code == codeLoaded && missing > 0 && paused:
@@ -140,9 +178,32 @@ func decide(sp spec, o observed, st state, now time.Time) (state, decision) {
 		}
 		d.Stop++
 	}
+	d.why(whyIdle)
+	if reclaim > 0 {
+		d.Stop = max(d.Stop, reclaim)
+		d.why(whyMemory)
+	}
 	if hot {
 		later(coolAt)
 	}
-	d.Unload = o.Code == codeLoaded && !sp.KeepCode && !hot && o.alive() == 0 && o.Leaving == 0 && !o.demand()
+	if o.Code == codeLoaded && !hot && o.alive() == 0 && o.Leaving == 0 && !o.demand() {
+		unwanted := st.LastUsed.IsZero() && !st.Deployed && o.Deploys == 0
+		d.Unload = !sp.KeepCode || st.GiveUp || unwanted
+		switch {
+		case st.GiveUp:
+			d.why(whyMemory)
+		case unwanted:
+			d.why(whyUnwanted)
+		default:
+			d.why(whyIdle)
+		}
+	}
 	return st, d
+}
+
+// why gives a reason to what stops or is unloaded, if something does.
+func (d *decision) why(reason string) {
+	if d.Stop > 0 || d.Unload {
+		d.Why = reason
+	}
 }

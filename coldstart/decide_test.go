@@ -7,8 +7,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
-
-	"github.com/catenary-run/catenary/functions"
 )
 
 func TestDecide(t *testing.T) {
@@ -44,19 +42,36 @@ func TestDecide(t *testing.T) {
 		{"a rush holds up no wake", wasm, observed{Wakers: 1, Code: codeLoaded, Rush: true}, state{}, decision{Start: 1, Next: in(5 * time.Minute)}},
 		{"a hot version without code is left alone", wasm, observed{}, hot, decision{Next: in(4 * time.Minute)}},
 		{"a parked version rests", wasm, observed{Code: codeLoaded}, state{LastUsed: ago(5 * time.Minute)}, decision{}},
-		{"idle instances go", wasm, observed{Ready: []time.Time{ago(5 * time.Minute)}, Code: codeLoaded}, state{LastUsed: ago(5 * time.Minute)}, decision{Stop: 1}},
+		{"idle instances go", wasm, observed{Ready: []time.Time{ago(5 * time.Minute)}, Code: codeLoaded}, state{LastUsed: ago(5 * time.Minute)}, decision{Stop: 1, Why: whyIdle}},
 		{"spare ones go before", wasm, observed{Ready: []time.Time{ago(6 * time.Minute), ago(2 * time.Minute), ago(time.Minute)}, Code: codeLoaded}, hot,
-			decision{Stop: 1, Next: in(3 * time.Minute)}},
+			decision{Stop: 1, Why: whyIdle, Next: in(3 * time.Minute)}},
 		{"the last one stays while hot", wasm, observed{Ready: []time.Time{ago(6 * time.Minute)}, Code: codeLoaded}, hot, decision{Next: in(4 * time.Minute)}},
-		{"a plugin's code goes", plugin, observed{Code: codeLoaded}, state{LastUsed: ago(5 * time.Minute)}, decision{Unload: true}},
+		{"a plugin's code goes", plugin, observed{Code: codeLoaded}, state{LastUsed: ago(5 * time.Minute)}, decision{Unload: true, Why: whyIdle}},
 		{"not before its process", plugin, observed{Leaving: 1, Code: codeLoaded}, state{LastUsed: ago(5 * time.Minute)}, decision{}},
 		{"not while somebody waits for it", plugin, observed{Preparers: 1, Code: codeLoaded}, state{}, decision{}},
 		{"a failure pauses starts", wasm, observed{Calls: 2, Code: codeLoaded}, state{Failures: 2, RetryAt: in(time.Second)}, decision{Next: in(time.Second)}},
 		{"a failure pauses loads", wasm, observed{Calls: 2}, state{Failures: 2, RetryAt: in(time.Second)}, decision{Next: in(time.Second)}},
 		{"then one tries for all", wasm, observed{Calls: 2, Code: codeLoaded}, state{Failures: 2, RetryAt: now}, decision{Start: 1, Next: in(5 * time.Minute)}},
 		{"and only one", wasm, observed{Calls: 2, Starting: 1, Code: codeLoaded}, state{Failures: 2, RetryAt: now}, decision{Next: in(5 * time.Minute)}},
-		{"shutdown stops", wasm, observed{Calls: 2, Ready: []time.Time{now, now}, Busy: 1, Code: codeLoaded, Stopping: true}, hot, decision{Stop: 2}},
-		{"shutdown unloads in the end", wasm, observed{Code: codeLoaded, Stopping: true}, hot, decision{Unload: true}},
+		{"shutdown stops", wasm, observed{Calls: 2, Ready: []time.Time{now, now}, Busy: 1, Code: codeLoaded, Stopping: true}, hot, decision{Stop: 2, Why: whyShutdown}},
+		{"shutdown unloads in the end", wasm, observed{Code: codeLoaded, Stopping: true}, hot, decision{Unload: true, Why: whyShutdown}},
+
+		{"a deploy that goes on keeps its code", wasm, observed{Deploys: 1, Code: codeLoaded}, state{}, decision{}},
+		{"one that passed, too", wasm, observed{Code: codeLoaded}, state{Deployed: true}, decision{}},
+		{"one that failed does not", wasm, observed{Code: codeLoaded}, state{}, decision{Unload: true, Why: whyUnwanted}},
+		{"unless it was used", wasm, observed{Code: codeLoaded}, state{LastUsed: ago(time.Hour)}, decision{}},
+		{"a plugin's code goes with each deploy", plugin, observed{Code: codeLoaded}, state{Deployed: true}, decision{Unload: true, Why: whyIdle}},
+
+		{"memory takes the idle", wasm, observed{Ready: []time.Time{ago(time.Minute)}, Code: codeLoaded, Reclaim: 1}, hot, decision{Stop: 1, Why: whyMemory}},
+		{"no more than needed", wasm, observed{Ready: []time.Time{ago(time.Minute), now}, Code: codeLoaded, Reclaim: 1}, hot,
+			decision{Stop: 1, Why: whyMemory, Next: in(4 * time.Minute)}},
+		{"not the busy", wasm, observed{Busy: 2, Code: codeLoaded, Reclaim: 2}, hot, decision{Next: in(5 * time.Minute)}},
+		{"beside the busy", wasm, observed{Busy: 2, Ready: []time.Time{ago(time.Minute)}, Code: codeLoaded, Reclaim: 2}, hot, decision{Stop: 1, Why: whyMemory, Next: in(4 * time.Minute)}},
+		{"code is given up", wasm, observed{Code: codeLoaded}, state{LastUsed: ago(time.Minute), GiveUp: true}, decision{Unload: true, Why: whyMemory}},
+		{"after its instances", wasm, observed{Code: codeLoaded, Leaving: 1}, state{LastUsed: ago(time.Minute), GiveUp: true}, decision{}},
+		{"not if a call needs it after all", wasm, observed{Calls: 1, Code: codeLoaded}, state{LastUsed: ago(time.Minute), GiveUp: true}, decision{Start: 1, Next: in(5 * time.Minute)}},
+		{"no spare without memory", wasm, observed{Code: codeLoaded, Short: true}, hot, decision{Next: in(4 * time.Minute)}},
+		{"a call needs none", wasm, observed{Calls: 1, Code: codeLoaded, Short: true}, hot, decision{Start: 1, Next: in(5 * time.Minute)}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, got := decide(tt.sp, tt.o, tt.st, now)
@@ -100,14 +115,16 @@ func TestDecide_Properties(t *testing.T) {
 		})
 		sp := spec{Max: rapid.IntRange(1, 5).Draw(t, "max"), Idle: 5 * time.Minute, KeepCode: rapid.Bool().Draw(t, "keep")}
 		o := observed{
-			Calls: few.Draw(t, "calls"), Wakers: few.Draw(t, "wakers"), Preparers: few.Draw(t, "preparers"),
+			Calls: few.Draw(t, "calls"), Wakers: few.Draw(t, "wakers"), Preparers: few.Draw(t, "preparers"), Deploys: few.Draw(t, "deploys"),
 			Ready: rapid.SliceOfN(when, 0, 4).Draw(t, "ready"), Busy: few.Draw(t, "busy"), Resetting: few.Draw(t, "resetting"),
 			Starting: few.Draw(t, "starting"), Leaving: few.Draw(t, "leaving"),
 			Code: codeState(rapid.IntRange(0, 3).Draw(t, "code")), Stopping: rapid.Bool().Draw(t, "stopping"),
+			Rush: rapid.Bool().Draw(t, "rush"), Short: rapid.Bool().Draw(t, "short"), Reclaim: few.Draw(t, "reclaim"),
 		}
 		slices.SortFunc(o.Ready, time.Time.Compare)
-		st := state{LastUsed: when.Draw(t, "used"), Failures: few.Draw(t, "failures"), RetryAt: when.Draw(t, "retry")}
-		_, d := decide(sp, o, st, now)
+		st := state{LastUsed: when.Draw(t, "used"), Failures: few.Draw(t, "failures"), RetryAt: when.Draw(t, "retry"),
+			Deployed: rapid.Bool().Draw(t, "deployed"), GiveUp: rapid.Bool().Draw(t, "give up")}
+		after, d := decide(sp, o, st, now)
 		switch {
 		case d.Start < 0 || d.Stop < 0:
 			t.Fatalf("negative: %+v", d)
@@ -125,6 +142,14 @@ func TestDecide_Properties(t *testing.T) {
 			t.Fatalf("loads for nobody: %+v", d)
 		case d.Unload && (o.Code != codeLoaded || o.alive()+o.Leaving > 0):
 			t.Fatalf("unloads under %d instances", o.alive()+o.Leaving)
+		case d.Start > 0 && o.Calls+o.Wakers == 0 && (o.Short || o.Rush):
+			t.Fatalf("starts a spare one where it is in the way: %+v", d)
+		case d.Stop < min(o.Reclaim, len(o.Ready)) && o.Calls+o.Wakers == 0:
+			t.Fatalf("keeps what is to be reclaimed: %+v", d)
+		case (d.Why != "") != (d.Stop > 0 || d.Unload):
+			t.Fatalf("gives no reason, or one for nothing: %+v", d)
+		case d.Unload && d.Why == whyUnwanted && (st.Deployed || !after.LastUsed.IsZero() || o.Deploys > 0):
+			t.Fatalf("calls unwanted what somebody wants: %+v", d)
 		case !d.Next.IsZero() && !d.Next.After(now):
 			t.Fatalf("wants to be asked again at %v, which is not after %v: that would spin", d.Next, now)
 		}
@@ -233,66 +258,6 @@ func TestDecide_Drains(t *testing.T) {
 		}
 		if idle := goneAt.Sub(st.LastUsed); !st.LastUsed.IsZero() && idle > sp.Idle {
 			t.Fatalf("it took %v to drain, want the idle time", idle)
-		}
-	})
-}
-
-func TestEvict(t *testing.T) {
-	at := func(s int) time.Time { return time.Unix(int64(s), 0) }
-	a, b, c := parkedCode{"a", 10, at(3)}, parkedCode{"b", 10, at(1)}, parkedCode{"c", 10, at(2)}
-	for _, tt := range []struct {
-		name         string
-		budget, used int64
-		want         []functions.Digest
-	}{
-		{"enough", 100, 100, nil},
-		{"the oldest", 100, 101, []functions.Digest{"b"}},
-		{"no more than needed", 100, 110, []functions.Digest{"b"}},
-		{"then the next", 100, 111, []functions.Digest{"b", "c"}},
-		{"all that there is", 0, 1000, []functions.Digest{"b", "c", "a"}},
-	} {
-		if diff := cmp.Diff(tt.want, evict(tt.budget, tt.used, []parkedCode{a, b, c})); diff != "" {
-			t.Errorf("%s: %s", tt.name, diff)
-		}
-	}
-}
-
-// TestEvict_Properties: the least recently used go, as few as possible.
-func TestEvict_Properties(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		var parked []parkedCode
-		var used int64
-		for i := range rapid.IntRange(0, 8).Draw(t, "count") {
-			c := parkedCode{functions.Digest(rune('a' + i)), rapid.Int64Range(1, 50).Draw(t, "bytes"), time.Unix(rapid.Int64Range(0, 100).Draw(t, "used"), 0)}
-			parked = append(parked, c)
-			used += c.Bytes
-		}
-		budget := rapid.Int64Range(0, 300).Draw(t, "budget")
-		out := evict(budget, used, parked)
-		left := used
-		var newest time.Time
-		var last int64
-		for _, c := range parked {
-			if slices.Contains(out, c.Version) {
-				left -= c.Bytes
-				if c.Used.After(newest) {
-					newest = c.Used
-				}
-				if c.Version == out[len(out)-1] {
-					last = c.Bytes
-				}
-			}
-		}
-		if left > budget {
-			t.Fatalf("%d are left of a budget of %d", left, budget)
-		}
-		if len(out) > 0 && left+last <= budget {
-			t.Fatalf("%v is more than needed", out)
-		}
-		for _, c := range parked {
-			if !slices.Contains(out, c.Version) && c.Used.Before(newest) {
-				t.Fatalf("%s, used at %v, stays, and one used at %v goes", c.Version, c.Used, newest)
-			}
 		}
 	})
 }

@@ -6,17 +6,21 @@
 // [Config] bounds it all, [Deps] names what it needs, [Pools.Status] tells how it stands.
 //
 // A version is hot while it has an instance, parked while only its code is in memory, cold otherwise. It cools when it
-// has not been used for its idle time: of a WASM function the instances go and the code stays, until the memory budget
-// needs it (the least recently used goes first); of a plugin the process goes, and its code with it. While a version
-// is hot and a call has used up its instance, a fresh one is started for the next call.
+// has not been used for its idle time: of a WASM function the instances go and the code stays; of a plugin the process
+// goes, and its code with it. While a version is hot and a call has used up its instance, a fresh one is started for the
+// next call. The code that a deploy brings into memory stays if the deploy passes, and goes if it fails and nobody else
+// wants it.
 //
-// Deciding is pure: decide.go says, from what there is and what time it is, what to start and stop, and evict.go which
-// code has to go. The loop observes, asks, and has tasks do it. One mutex (Pools.mu) guards all state of all pools;
-// drivers are never called under it.
+// Above the memory budget what nobody uses goes, the least recently used first, be it a hot instance or parked code: a
+// version that loses its last instance so counts as idle until it is used again.
+//
+// Deciding is pure: decide.go says, from what there is and what time it is, what to start and stop, and evict.go what has
+// to go for want of memory. The loop observes, asks, and has tasks do it. One mutex (Pools.mu) guards all state of all
+// pools; drivers are never called under it.
 //
 // Caveats:
 //   - Images are made here on first need too: deploy is on one node, calls may be on any.
-//   - The memory budget bounds what is kept, not what is in use: instances that run are never evicted. Their own limit is
+//   - The memory budget bounds what is kept, not what is in use: busy instances are never evicted. Their own limit is
 //     in their manifest, and their count is bounded by Config.
 //   - An instance that is being closed no longer counts: its memory may be there a moment longer.
 //   - A start that fails fails everybody who waits if nothing is left that could serve them. The next one is tried at

@@ -3,10 +3,13 @@ package coldstart
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/catenary-run/catenary/functions"
 )
@@ -119,6 +122,26 @@ func TestRun_ClosesUnderCallsThatIgnoreTheirContext(t *testing.T) {
 		wg.Wait()
 		if took := time.Since(began); took != callGrace {
 			t.Errorf("took %v, want the grace of %v", took, callGrace)
+		}
+	})
+}
+
+// TestRun_SaysWhyAllGoes: at the end nothing is idle, and nothing is said to be.
+func TestRun_SaysWhyAllGoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		driver := &fake{}
+		n, stop := start(t, driver, nil)
+		n.call(t, n.function("speak", nil))
+		n.call(t, n.function("transcribe", plugin))
+		if _, err := n.Prepare(t.Context(), []functions.Ref{n.function("parked", nil)}, nil); err != nil {
+			t.Fatal(err)
+		}
+		stop()
+		if log := n.log.String(); strings.Count(log, "reason=shutdown") != 3 || strings.Contains(log, "reason=idle") {
+			t.Errorf("the log does not say that all three go with the node:\n%s", log)
+		}
+		if got := testutil.ToFloat64(n.metrics.stops.WithLabelValues("wasm", whyShutdown)); got != 1 {
+			t.Errorf("the metrics have %v instances that went so, want 1", got)
 		}
 	})
 }

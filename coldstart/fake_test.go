@@ -1,10 +1,12 @@
 package coldstart
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"runtime"
 	"slices"
 	"sync"
@@ -209,7 +211,8 @@ type node struct {
 	*Pools
 	driver    *fake
 	models    *fakeModels
-	manifests sync.Map // functions.Digest to *functions.Manifest
+	manifests sync.Map     // functions.Digest to *functions.Manifest
+	log       bytes.Buffer // read it when all has settled: one handler writes it, under its lock
 	cancel    context.CancelFunc
 	ran       chan error
 }
@@ -239,34 +242,46 @@ func plugin(m *functions.Manifest) { m.Kind = functions.KindPlugin }
 func run(t *testing.T, driver *fake, configure func(*Config), test func(t *testing.T, n *node)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		n := &node{driver: driver, models: &fakeModels{}, ran: make(chan error, 1)}
-		config := DefaultConfig()
-		config.MaxInstances, config.MaxPlugins, config.MemBytes = 8, 2, 1<<30
-		if configure != nil {
-			configure(&config)
-		}
-		var err error
-		n.Pools, err = New(config, Deps{Drivers: []sandbox.Driver{driver}, Manifests: n, Artifacts: n, Models: n.models})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(context.Background())
-		n.cancel = cancel
-		go func() { n.ran <- n.Run(ctx) }()
-		defer func() {
-			cancel()
-			if err := <-n.ran; err != nil {
-				t.Errorf("Run: %v", err)
-			}
-			if c := driver.counts(); c.live != 0 || c.codes != 0 {
-				t.Errorf("%d instances and %d codes are left", c.live, c.codes)
-			}
-			if n.held != 0 {
-				t.Errorf("%d bytes are still on the books", n.held)
-			}
-		}()
+		n, stop := start(t, driver, configure)
+		defer stop()
 		test(t, n)
 	})
+}
+
+// tester is what a property and a test have in common.
+type tester interface {
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
+}
+
+// start runs pools in a bubble. Stop ends them, and nothing may be left.
+func start(t tester, driver *fake, configure func(*Config)) (n *node, stop func()) {
+	n = &node{driver: driver, models: &fakeModels{}, ran: make(chan error, 1)}
+	config := DefaultConfig()
+	config.MaxInstances, config.MaxPlugins, config.MemBytes = 8, 2, 1<<30
+	if configure != nil {
+		configure(&config)
+	}
+	var err error
+	n.Pools, err = New(config, Deps{Drivers: []sandbox.Driver{driver}, Manifests: n, Artifacts: n, Models: n.models, Log: slog.New(slog.NewTextHandler(&n.log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n.cancel = cancel
+	go func() { n.ran <- n.Run(ctx) }()
+	return n, func() {
+		cancel()
+		if err := <-n.ran; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		if c := driver.counts(); c.live != 0 || c.codes != 0 {
+			t.Errorf("%d instances and %d codes are left", c.live, c.codes)
+		}
+		if n.held != 0 || n.unused != 0 {
+			t.Errorf("%d bytes, %d of them unused, are still on the books", n.held, n.unused)
+		}
+	}
 }
 
 // call makes one call with one item and fails the test if that does not come back.

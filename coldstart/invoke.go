@@ -81,6 +81,7 @@ func (p *Pools) acquire(ctx context.Context, ref functions.Ref) (*lease, error) 
 	if len(pl.calls) == 0 {
 		if inst := pl.take(); inst != nil {
 			l := &lease{p, inst, pl.manifest}
+			p.account(pl) // nothing has to be decided, so the loop is left asleep
 			p.mu.Unlock()
 			return l, nil
 		}

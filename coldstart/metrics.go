@@ -43,7 +43,7 @@ func newMetrics(reg prometheus.Registerer, p *Pools) (*metrics, error) {
 		gauge("queue_depth", "Calls that wait for an instance.", func(pl *pool) int { return len(pl.calls) }),
 		gauge("instances", "Instances that are there.", (*pool).running),
 		gauge("instances_busy", "Instances that serve a call.", func(pl *pool) int { return len(pl.busy) }),
-		gauge("mem_bytes", "Memory that code and instances hold.", func(pl *pool) int { return int(pl.memBytes()) }),
+		gauge("mem_bytes", "Memory that code and instances hold.", memBytes),
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("coldstart: %w", err)
@@ -51,6 +51,8 @@ func newMetrics(reg prometheus.Registerer, p *Pools) (*metrics, error) {
 	}
 	return m, nil
 }
+
+func memBytes(pl *pool) int { return int(pl.memBytes()) }
 
 // sum adds up value over all pools.
 func (p *Pools) sum(value func(*pool) int) int {

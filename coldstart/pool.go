@@ -19,7 +19,9 @@ type pool struct {
 	code      codeState
 	loaded    sandbox.Code // set while code is codeLoaded
 	codeBytes int64
-	accounted int64     // what Pools.held has of it
+	instBytes int64     // of the latest instance
+	heldOf    int64     // what Pools.held has of it
+	unusedOf  int64     // what Pools.unused has of it
 	touched   time.Time // the last use, or the load: what the least recently used is measured by
 	loadBegan time.Time // of the load that the next starts have to thank
 	wakeTime  time.Duration
@@ -34,6 +36,7 @@ type pool struct {
 	calls     []*waiter // in the order they came
 	wakers    []*waiter
 	preparers []*waiter
+	deploys   int // that go on
 }
 
 // instance is a live sandbox and what the pool knows of it, guarded by Pools.mu.
@@ -138,6 +141,7 @@ func (pl *pool) observe(stopping bool) observed {
 		Calls:     len(pl.calls),
 		Wakers:    len(pl.wakers),
 		Preparers: len(pl.preparers),
+		Deploys:   pl.deploys,
 		Busy:      len(pl.busy),
 		Resetting: pl.resetting + len(pl.finished),
 		Starting:  pl.starting,
@@ -182,9 +186,60 @@ func (pl *pool) empty() bool {
 	return pl.code == codeNone && pl.running()+pl.starting+pl.leaving == 0 && !pl.observe(false).demand()
 }
 
-// parked reports whether the code is all that there is, and unused.
-func (pl *pool) parked() bool {
-	return pl.code == codeLoaded && pl.running()+pl.starting+pl.leaving == 0 && !pl.observe(false).demand()
+// forgettable reports whether nobody would miss the pool.
+func (pl *pool) forgettable() bool { return pl.empty() && pl.deploys == 0 }
+
+// memBytes is what the pool holds in memory. Code that is given up does not count: else the budget would take more.
+func (pl *pool) memBytes() int64 {
+	var n int64
+	if !pl.state.GiveUp {
+		n = pl.codeBytes
+	}
+	for _, inst := range pl.ready {
+		n += inst.memBytes
+	}
+	for inst := range pl.busy {
+		n += inst.memBytes
+	}
+	return n
+}
+
+// unused returns what of it nobody uses or waits for.
+func (pl *pool) unused() unused {
+	u := unused{Version: pl.ref.Digest, Code: pl.unusedCode(), Used: pl.touched}
+	for _, inst := range pl.unusedInstances() {
+		u.Idle = append(u.Idle, idleInstance{inst.since, inst.memBytes})
+	}
+	if n := len(u.Idle); n > 0 {
+		u.Idle[n-1].Since = later(u.Idle[n-1].Since, pl.touched) // somebody woke it, and counts on the last one
+	}
+	return u
+}
+
+// unusedBytes is what giving all of that up would free.
+func (pl *pool) unusedBytes() int64 {
+	n := pl.unusedCode()
+	for _, inst := range pl.unusedInstances() {
+		n += inst.memBytes
+	}
+	return n
+}
+
+func (pl *pool) unusedInstances() []*instance {
+	if len(pl.calls)+len(pl.wakers) > 0 {
+		return nil
+	}
+	return pl.ready
+}
+
+// unusedCode is what the code holds, if nothing but ready instances needs it.
+func (pl *pool) unusedCode() int64 {
+	waiting := len(pl.calls) + len(pl.wakers) + len(pl.preparers)
+	needed := len(pl.busy) + len(pl.finished) + pl.resetting + pl.starting
+	if pl.code != codeLoaded || pl.state.GiveUp || waiting+needed > 0 {
+		return 0
+	}
+	return pl.codeBytes
 }
 
 // wait waits for the outcome of w. When ctx ends first, giveUp removes w from its list; if that comes too late, an

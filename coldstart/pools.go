@@ -33,6 +33,7 @@ type Pools struct {
 	deferred map[*pool]struct{} // those whose spare instance waits until nobody is rushing
 	due      time.Time          // no pool wants to be looked at before this; zero: none at all
 	held     int64              // bytes that all pools hold, as far as they are accounted
+	unused   int64              // those of them that nobody uses
 	active   map[*activeCall]struct{}
 	refusing bool          // no more calls
 	stopping bool          // instances and code have to go
@@ -134,11 +135,11 @@ func (p *Pools) step(starts context.Context, tasks *sync.WaitGroup) (next time.T
 		p.noteRush(pl)
 	}
 	for pl := range p.dirty {
-		todo = append(todo, p.look(starts, pl, now)...)
+		todo = append(todo, p.look(starts, pl, 0, now)...)
 		p.noteRush(pl)
 		p.dueBy(pl.nextLook)
 		p.account(pl)
-		if pl.manifest == nil && pl.empty() && p.pools[pl.ref.Digest] == pl { // it could not even be looked up
+		if pl.manifest == nil && pl.forgettable() && p.pools[pl.ref.Digest] == pl { // it could not even be looked up
 			delete(p.pools, pl.ref.Digest)
 		}
 	}
@@ -150,7 +151,7 @@ func (p *Pools) step(starts context.Context, tasks *sync.WaitGroup) (next time.T
 		clear(p.deferred)
 	}
 	if p.held > p.config.MemBytes {
-		todo = append(todo, p.reclaim()...)
+		todo = append(todo, p.reclaim(starts, now)...)
 	}
 	if len(p.pools) > maxPools {
 		p.forgetOldest()
@@ -180,15 +181,24 @@ func (p *Pools) dueBy(t time.Time) {
 	}
 }
 
-// account brings the sum of all memory up to date with what pl holds. mu is held.
+// account brings the sums of all memory up to date with what pl holds. mu is held.
 func (p *Pools) account(pl *pool) {
-	n := pl.memBytes()
-	p.held += n - pl.accounted
-	pl.accounted = n
+	held, unused := pl.memBytes(), pl.unusedBytes()
+	p.held += held - pl.heldOf
+	p.unused += unused - pl.unusedOf
+	pl.heldOf, pl.unusedOf = held, unused
 }
 
-// look decides about one pool and returns the tasks that follow, entered in the books already. mu is held.
-func (p *Pools) look(starts context.Context, pl *pool, now time.Time) (todo []func()) {
+// short reports whether there is no memory for another instance of pl, even if all that others do not use were given up.
+// mu is held.
+func (p *Pools) short(pl *pool) bool {
+	needed := p.held - (p.unused - pl.unusedOf)
+	return needed+pl.instBytes > p.config.MemBytes
+}
+
+// look decides about one pool, of which the memory of that many ready instances is to be reclaimed, and returns the tasks
+// that follow, entered in the books already. mu is held.
+func (p *Pools) look(starts context.Context, pl *pool, reclaim int, now time.Time) (todo []func()) {
 	if pl.code == codeLoaded {
 		pl.preparers = tell(pl.preparers, outcome{})
 	}
@@ -209,7 +219,7 @@ func (p *Pools) look(starts context.Context, pl *pool, now time.Time) (todo []fu
 
 	var d decision
 	o := pl.observe(p.stopping)
-	o.Rush = len(p.rushing) > 0
+	o.Rush, o.Short, o.Reclaim = len(p.rushing) > 0, p.short(pl), reclaim
 	// What replaces an instance that has served is no wake.
 	wake := o.Calls+o.Wakers > 0 && pl.running()+pl.starting+pl.resetting+pl.leaving == 0
 	pl.state, d = decide(pl.spec(p.config), o, pl.state, now)
@@ -239,11 +249,11 @@ func (p *Pools) look(starts context.Context, pl *pool, now time.Time) (todo []fu
 	for _, inst := range pl.ready[:d.Stop] {
 		pl.leaving++
 		close(inst.closing)
-		todo = append(todo, func() { p.closeInstance(inst, "idle") })
+		todo = append(todo, func() { p.closeInstance(inst, d.Why) })
 	}
 	pl.ready = append(pl.ready[:0:0], pl.ready[d.Stop:]...)
 	if d.Unload {
-		todo = append(todo, p.unload(pl, "idle"))
+		todo = append(todo, p.unload(pl, d.Why))
 	}
 	return todo
 }
@@ -251,21 +261,23 @@ func (p *Pools) look(starts context.Context, pl *pool, now time.Time) (todo []fu
 // unload takes the code from the pool and returns the task that closes it. mu is held.
 func (p *Pools) unload(pl *pool, why string) func() {
 	code := pl.loaded
-	pl.code, pl.loaded, pl.codeBytes = codeUnloading, nil, 0 // not counted any more: else the budget would take more
+	pl.code, pl.loaded, pl.codeBytes, pl.state.GiveUp = codeUnloading, nil, 0, false
 	return func() { p.closeCode(pl, code, why) }
 }
 
-// reclaim returns the tasks that bring memory back to its budget. mu is held.
-func (p *Pools) reclaim() (todo []func()) {
-	var parked []parkedCode
+// reclaim returns the tasks that bring memory back to its budget, as far as something is unused. mu is held.
+func (p *Pools) reclaim(starts context.Context, now time.Time) (todo []func()) {
+	var all []unused
 	for _, pl := range p.pools {
-		if pl.parked() {
-			parked = append(parked, parkedCode{pl.ref.Digest, pl.codeBytes, pl.touched})
+		if pl.unusedOf > 0 {
+			all = append(all, pl.unused())
 		}
 	}
-	for _, version := range evict(p.config.MemBytes, p.held, parked) {
-		pl := p.pools[version]
-		todo = append(todo, p.unload(pl, "memory"))
+	for _, e := range evict(p.config.MemBytes, p.held, all) {
+		pl := p.pools[e.Version]
+		pl.state.GiveUp = e.Code
+		todo = append(todo, p.look(starts, pl, e.Instances, now)...)
+		p.dueBy(pl.nextLook)
 		p.account(pl)
 	}
 	return todo
@@ -276,7 +288,7 @@ func (p *Pools) reclaim() (todo []func()) {
 func (p *Pools) forgetOldest() {
 	var oldest *pool
 	for _, pl := range p.pools {
-		if pl.empty() && (oldest == nil || pl.touched.Before(oldest.touched)) {
+		if pl.forgettable() && (oldest == nil || pl.touched.Before(oldest.touched)) {
 			oldest = pl
 		}
 	}
@@ -295,22 +307,10 @@ func (p *Pools) pool(ref functions.Ref) *pool {
 	return pl
 }
 
-// memBytes is what the pool holds in memory. mu is held.
-func (pl *pool) memBytes() int64 {
-	n := pl.codeBytes
-	for _, inst := range pl.ready {
-		n += inst.memBytes
-	}
-	for inst := range pl.busy {
-		n += inst.memBytes
-	}
-	return n
-}
-
 func (p *Pools) manifest(ctx context.Context, ref functions.Ref) (*functions.Manifest, error) {
 	m, err := p.manifests.Manifest(ctx, ref)
 	if err != nil {
-		return nil, fmt.Errorf("manifest of %s: %w", ref, err)
+		return nil, err
 	}
 	if got := m.Digest(); got != ref.Digest {
 		return nil, fmt.Errorf("%w: manifest of %s has digest %s", functions.ErrInvalid, ref, got.Short())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -374,6 +375,31 @@ func TestPools_StartTakesTooLong(t *testing.T) {
 	})
 }
 
+// TestStartError says once that a start failed, with the limit that it ran into and what the driver has to say.
+func TestStartError(t *testing.T) {
+	limit := errors.New("it was not ready within 30s")
+	late, cancel := context.WithCancelCause(t.Context())
+	cancel(limit)
+	for _, tt := range []struct {
+		name string
+		ctx  context.Context
+		err  error
+		want string
+	}{
+		{"plain", t.Context(), errors.New("no such library"), "start failed: no such library"},
+		{"said by the driver", t.Context(), fmt.Errorf("%w: no such library", functions.ErrColdStart), "start failed: no such library"},
+		{"late", late, context.Canceled, "start failed: it was not ready within 30s (context canceled)"},
+		{"late, said by the driver", late, fmt.Errorf("%w: plugin a: no word", functions.ErrColdStart), "start failed: it was not ready within 30s (plugin a: no word)"},
+		{"the driver gives the cause", late, fmt.Errorf("%w: plugin a: %w", functions.ErrColdStart, limit), "start failed: plugin a: it was not ready within 30s"},
+		{"the driver gives the cause alone", late, limit, "start failed: it was not ready within 30s"},
+	} {
+		err := startError(tt.ctx, tt.err)
+		if err.Error() != tt.want || !errors.Is(err, functions.ErrColdStart) || tt.ctx == late && !errors.Is(err, limit) {
+			t.Errorf("%s: got %q, want %q", tt.name, err, tt.want)
+		}
+	}
+}
+
 func TestPools_ResetFails(t *testing.T) {
 	driver := &fake{mortal: true, onReset: func() error { return errors.New("does not answer") }}
 	run(t, driver, nil, func(t *testing.T, n *node) {
@@ -387,32 +413,91 @@ func TestPools_ResetFails(t *testing.T) {
 	})
 }
 
-// TestPools_LeastRecentlyUsedGoesCold: the budget takes parked code, the oldest first, and never what is hot.
+// TestPools_LeastRecentlyUsedGoesCold: the budget takes what is unused, the oldest first, be it hot or parked.
 func TestPools_LeastRecentlyUsedGoesCold(t *testing.T) {
 	driver := &fake{codeBytes: 100, instBytes: 10, spent: true}
 	run(t, driver, func(c *Config) { c.MemBytes = 350 }, func(t *testing.T, n *node) {
-		var refs []functions.Ref
-		for i := range 3 {
-			ref := n.function(fmt.Sprintf("f%d", i), nil)
-			refs = append(refs, ref)
+		call := func(ref functions.Ref) {
+			t.Helper()
 			n.call(t, ref)
 			time.Sleep(time.Second)
 		}
+		var refs []functions.Ref
+		for i := range 6 {
+			refs = append(refs, n.function(fmt.Sprintf("f%d", i), nil))
+		}
+		for _, ref := range refs[:3] {
+			call(ref)
+		}
 		time.Sleep(6 * time.Minute)
-		for _, ref := range refs {
+		for _, ref := range refs[:3] {
 			n.want(t, ref, Parked, 0)
 		}
-		n.call(t, refs[0]) // so f1 is the oldest
-		n.call(t, n.function("f3", nil))
-		synctest.Wait()
+		call(refs[0]) // so f1 is the oldest
+		call(refs[3])
 		n.want(t, refs[0], Hot, 1)
 		n.want(t, refs[1], Cold, 0)
 		n.want(t, refs[2], Parked, 0)
-		n.call(t, n.function("f4", nil))
+		call(refs[4])
 		n.want(t, refs[0], Hot, 1)
 		n.want(t, refs[2], Cold, 0)
-		n.call(t, n.function("f5", nil)) // all are hot: the budget takes nobody
-		n.want(t, refs[0], Hot, 1)
+		call(refs[5]) // all are hot, and f0 is the oldest
+		n.want(t, refs[0], Cold, 0)
+		for _, ref := range refs[3:] {
+			n.want(t, ref, Hot, 1)
+		}
+		if log := n.log.String(); strings.Count(log, "reason=memory") != 3 || strings.Contains(log, "reason=idle") {
+			t.Errorf("the log does not say that memory took three codes:\n%s", log)
+		}
+	})
+}
+
+// TestPools_IdleInstancesYieldToMemory, and busy ones don't; what is hot and has no room stays without a spare instance.
+func TestPools_IdleInstancesYieldToMemory(t *testing.T) {
+	driver := &fake{codeBytes: 10, instBytes: 100, work: time.Minute}
+	run(t, driver, func(c *Config) { c.MemBytes = 250 }, func(t *testing.T, n *node) {
+		a, b, c := n.function("a", nil), n.function("b", nil), n.function("c", plugin)
+		n.call(t, a)
+		n.call(t, b)
+		n.want(t, a, Hot, 1)
+		n.want(t, b, Hot, 1)
+		n.call(t, c)
+		n.want(t, a, Parked, 0) // its instance was enough
+		n.want(t, b, Hot, 1)
+		n.want(t, c, Hot, 1)
+		var wg sync.WaitGroup
+		for _, ref := range []functions.Ref{a, b, c} {
+			wg.Go(func() { n.call(t, ref) })
+		}
+		synctest.Wait()
+		if got := n.sum(memBytes); got != 330 {
+			t.Errorf("got %d bytes, want all three to be served, whatever the budget", got)
+		}
+		wg.Wait()
+		synctest.Wait()
+		if got := n.sum(memBytes); got > 250 {
+			t.Errorf("got %d bytes after the calls, want no more than the budget of 250", got)
+		}
+		starts := driver.counts().starts
+		time.Sleep(time.Hour)
+		if again := driver.counts().starts - starts; again != 0 {
+			t.Errorf("%d instances were started for nobody", again)
+		}
+	})
+}
+
+// TestPools_NoSpareWithoutMemory: an instance that would have to go at once is not started.
+func TestPools_NoSpareWithoutMemory(t *testing.T) {
+	driver := &fake{codeBytes: 10, instBytes: 100, spent: true}
+	run(t, driver, func(c *Config) { c.MemBytes = 50 }, func(t *testing.T, n *node) {
+		ref := n.function("speak", nil)
+		for range 3 {
+			n.call(t, ref)
+			n.want(t, ref, Parked, 0)
+		}
+		if c := driver.counts(); c.starts != 3 || c.loads != 1 {
+			t.Errorf("got %+v, want one start per call and one load", c)
+		}
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/catenary-run/catenary/functions"
@@ -109,6 +110,7 @@ func (p *Pools) start(ctx context.Context, pl *pool, code sandbox.Code, began ti
 	if wake {
 		pl.wakeTime = now.Sub(began)
 	}
+	pl.instBytes = inst.memBytes
 	pl.offer(inst, now)
 	p.changed(pl)
 	p.mu.Unlock()
@@ -116,12 +118,14 @@ func (p *Pools) start(ctx context.Context, pl *pool, code sandbox.Code, began ti
 	p.watch(inst)
 }
 
-// startError says why a start failed: with the limit that it ran into, if it did.
+// startError says why a start failed: with the limit that it ran into, if it did. That it failed is said once.
 func startError(ctx context.Context, err error) error {
-	if ctx.Err() != nil && !errors.Is(err, context.Cause(ctx)) {
-		err = fmt.Errorf("%w (%v)", context.Cause(ctx), err)
-	}
-	if errors.Is(err, functions.ErrColdStart) {
+	cause := context.Cause(ctx)
+	switch {
+	case cause != nil && !errors.Is(err, cause):
+		text := strings.TrimPrefix(err.Error(), functions.ErrColdStart.Error()+": ")
+		return fmt.Errorf("%w: %w (%s)", functions.ErrColdStart, cause, text)
+	case errors.Is(err, functions.ErrColdStart):
 		return err
 	}
 	return fmt.Errorf("%w: %w", functions.ErrColdStart, err)
@@ -194,7 +198,7 @@ func (p *Pools) resetInstance(inst *instance) {
 	p.changed(pl)
 	switch {
 	case err == nil && !inst.spent:
-		inst.memBytes = bytes
+		inst.memBytes, pl.instBytes = bytes, bytes
 		pl.offer(inst, time.Now())
 		p.mu.Unlock()
 		return

@@ -55,13 +55,14 @@ type Prepared struct {
 
 // Prepare makes images of all functions and checks all models, side by side: what a deploy does before names move. It
 // returns one entry for each function, then for each model, in their order, and all errors joined. That there is no engine
-// for a model is none.
+// for a model is none. If it fails, the code that it brought into memory goes again, unless somebody else wants it.
 func (p *Pools) Prepare(ctx context.Context, fns, models []functions.Ref) ([]Prepared, error) {
 	ctx, leave, err := p.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
+	settle := p.deploying(fns)
 	done := make([]Prepared, len(fns)+len(models))
 	errs := make([]error, len(done))
 	var wg sync.WaitGroup
@@ -88,7 +89,33 @@ func (p *Pools) Prepare(ctx context.Context, fns, models []functions.Ref) ([]Pre
 		})
 	}
 	wg.Wait()
-	return done, errors.Join(errs...)
+	err = errors.Join(errs...)
+	settle(err == nil)
+	return done, err
+}
+
+// deploying notes that a deploy asks for the code of versions. Settle must be called at its end.
+func (p *Pools) deploying(fns []functions.Ref) (settle func(passed bool)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var asked []*pool
+	for _, ref := range fns {
+		if _, err := functions.ParseDigest(string(ref.Digest)); err == nil {
+			asked = append(asked, p.pool(ref))
+		}
+	}
+	for _, pl := range asked {
+		pl.deploys++
+	}
+	return func(passed bool) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, pl := range asked {
+			pl.deploys--
+			pl.state.Deployed = pl.state.Deployed || passed
+			p.changed(pl)
+		}
+	}
 }
 
 // prepareModel proves that the model can answer, if there is an engine to ask. Where there is none a deploy passes all the

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -210,7 +211,68 @@ func TestPrepare_JoinsWhatFails(t *testing.T) {
 		if ie, ok := errors.AsType[*functions.InvokeError](err); !ok || ie.Func != "bad" || functions.CodeOf(err) != "invalid" {
 			t.Errorf("got %v, want the name and the kind of each", err)
 		}
-		n.want(t, refs[0], Parked, 0)
+	})
+}
+
+// TestPrepare_FailsAndLeavesNothing: what a refused deploy brought into memory goes again, unless somebody else wants it.
+func TestPrepare_FailsAndLeavesNothing(t *testing.T) {
+	driver := &fake{prepare: time.Second, codeBytes: 10}
+	driver.onPrepare = func(m *functions.Manifest) error {
+		if m.Name == "bad" {
+			return fmt.Errorf("%w: not a module", functions.ErrInvalid)
+		}
+		return nil
+	}
+	run(t, driver, nil, func(t *testing.T, n *node) {
+		good, bad := n.function("good", nil), n.function("bad", nil)
+		called, deployed := n.function("called", nil), n.function("deployed", nil)
+		shared := n.function("shared", nil)
+		n.call(t, called)
+		if _, err := n.Prepare(t.Context(), []functions.Ref{deployed}, nil); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+
+		var wg sync.WaitGroup
+		wg.Go(func() { // another deploy has one of them too, and goes on for longer
+			n.models.prepare = func(ctx context.Context, ref functions.Ref) error { return sleep(ctx, time.Minute) }
+			if _, err := n.Prepare(t.Context(), []functions.Ref{shared}, []functions.Ref{{Name: "llm"}}); err != nil {
+				t.Error(err)
+			}
+		})
+		if _, err := n.Prepare(t.Context(), []functions.Ref{good, bad, called, deployed, shared, {Name: "x", Digest: "x"}}, nil); !errors.Is(err, functions.ErrInvalid) {
+			t.Fatalf("got %v, want ErrInvalid", err)
+		}
+		n.want(t, good, Cold, 0)
+		n.want(t, called, Parked, 0)
+		n.want(t, deployed, Parked, 0)
+		n.want(t, shared, Parked, 0)
+		wg.Wait()
+		n.want(t, shared, Parked, 0)
+		if log := n.log.String(); !strings.Contains(log, `msg="function cold" func=good`) || strings.Count(log, "reason=unwanted") != 1 {
+			t.Errorf("the log does not say that good alone is unwanted:\n%s", log)
+		}
+
+		gone, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		later := n.function("later", nil)
+		wg.Go(func() {
+			if _, err := n.Prepare(gone, []functions.Ref{later}, nil); !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v, want its end", err)
+			}
+		})
+		synctest.Wait()
+		cancel()
+		time.Sleep(time.Minute) // what it had begun goes on to its end
+		n.want(t, later, Cold, 0)
+		wg.Wait()
+		if got := n.sum(memBytes); got != 30 {
+			t.Errorf("got %d bytes, want the code of three", got)
+		}
+		if _, err := n.Prepare(t.Context(), []functions.Ref{good}, nil); err != nil {
+			t.Fatal(err)
+		}
+		n.want(t, good, Parked, 0)
 	})
 }
 
