@@ -12,5 +12,7 @@
 //   - The input of a chain is one value. It has no type of its own: it is what the steps that read it take.
 //   - A step's name is its identity, so names are unique in the whole chain. A step reads what is declared above it.
 //   - In CEL, in stands for the chain's input where an operand is expected and remains the operator elsewhere.
-//   - In CEL, a field that is absent reads as the zero value of its type, or as null if it may be null; has() tells.
+//   - In CEL, a field that is absent reads as the zero value of its type, or as null if it may be null; has() tells. What
+//     may be null is refused where no test, such as it.x != null &&, guards its use.
+//   - Every step is read by a step, a case or the chain.
 package chains

@@ -5,5 +5,6 @@
 // without positions.
 //
 // Caveats:
-//   - The package holds data only. Package chains checks and runs it.
+//   - The package holds data only. Package chains checks and runs it. What sdk has to check as well is here: [Chain.Unread].
+//   - Positions and places serve messages. They may come from anywhere, and are never trusted to be right.
 package spec

@@ -1,7 +1,7 @@
 // Package specfile reads chains from YAML and writes them.
 //
-// [Parse] turns a file into a spec.Chain, the same data that sdk.Define records, with the place of every part; [Format]
-// turns a spec.Chain into a file. A chain that is written in both ways has one hash.
+// [Parse] turns a file into a spec.Chain, the same data that sdk.Define records, with the place of every part and of every
+// character of an expression; [Format] turns a spec.Chain into a file. A chain that is written in both ways has one hash.
 //
 //	chain: voice
 //	steps:
