@@ -34,6 +34,9 @@ type Config struct {
 	Dir string
 	// LlamaLib is the folder of libllama. Empty means that every model is unavailable.
 	LlamaLib string
+	// Engine returns nil unless it is plain, without loading anything, that there is no engine: then it says why and what
+	// to do. It is asked before a worker is started and by Status, so it must be quick. Nil: only the worker knows.
+	Engine func() error
 	// Models tells what a reference stands for.
 	Models Source
 	// IdleAfter is how long a model stays awake unused, unless the model says otherwise. Zero takes DefaultIdleAfter.
@@ -69,6 +72,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.QueueDepth == 0 {
 		c.QueueDepth = DefaultQueueDepth
+	}
+	if c.Engine == nil {
+		c.Engine = func() error { return nil }
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -9,7 +9,7 @@ const (
 	phaseDown     phase = iota
 	phaseStarting       // being launched
 	phaseUp             // answers
-	phaseMissing        // answers, but has no engine
+	phaseMissing        // not running: the last one found no engine
 )
 
 // policy is what decide goes by.
@@ -82,7 +82,8 @@ func decide(p policy, seen observed, s state, now time.Time) (state, decision) {
 			d.next = at
 		}
 	}
-	if s.alive && seen.worker == phaseDown {
+	stopped := seen.worker == phaseDown || seen.worker == phaseMissing
+	if s.alive && stopped {
 		s = ended(p, s, now)
 	}
 	wanted := false
@@ -93,7 +94,8 @@ func decide(p policy, seen observed, s state, now time.Time) (state, decision) {
 		}
 		switch seen.worker {
 		case phaseMissing:
-			if m.wanted() {
+			// To wait until the next try would help nobody; to try for each call would cost a process each.
+			if m.wanted() && now.Before(s.notBefore) {
 				d.models[i] = actRefuse
 			}
 		case phaseUp:
@@ -103,12 +105,12 @@ func decide(p policy, seen observed, s state, now time.Time) (state, decision) {
 			}
 		}
 	}
-	if seen.worker == phaseDown && wanted {
-		if now.Before(s.notBefore) {
-			wake(s.notBefore)
-		} else {
-			d.start, s.alive, s.startedAt = true, true, now
-		}
+	switch {
+	case !stopped || !wanted:
+	case !now.Before(s.notBefore):
+		d.start, s.alive, s.startedAt = true, true, now
+	case seen.worker == phaseDown:
+		wake(s.notBefore)
 	}
 	return s, d
 }

@@ -43,6 +43,8 @@ func TestDecide(t *testing.T) {
 		{"parked, not long enough", one(phaseUp, modelView{tier: TierParked}), up, idle, decision{next: at(idle + p.coldAfter)}},
 		{"parked long enough", one(phaseUp, modelView{tier: TierParked}), up, idle + p.coldAfter, decision{models: []action{actUnload}}},
 		{"no engine", one(phaseMissing, modelView{tier: TierCold, callers: 1}), up, 0, decision{models: []action{actRefuse}}},
+		{"perhaps there is one now", one(phaseMissing, modelView{tier: TierCold, callers: 1}), state{failures: 1, notBefore: epoch}, 0, decision{start: true}},
+		{"nobody asks for one", one(phaseMissing, modelView{tier: TierCold}), state{failures: 1, notBefore: epoch}, 0, decision{}},
 		{"it just ended: wait", one(phaseDown, modelView{tier: TierCold, callers: 1}), up, time.Second, decision{next: at(time.Second + p.backoffMin)}},
 		{"it ended after a good life", one(phaseDown, modelView{tier: TierCold, callers: 1}), up, p.stable, decision{start: true}},
 		{"the wait is over", one(phaseDown, modelView{tier: TierCold, callers: 1}), state{failures: 3, notBefore: epoch}, 0, decision{start: true}},
@@ -115,7 +117,8 @@ func TestDecide_Properties(t *testing.T) {
 		}
 		after, d := decide(p, seen, s, now)
 
-		if d.start && (seen.worker != phaseDown || !wanted || now.Before(after.notBefore)) {
+		stopped := seen.worker == phaseDown || seen.worker == phaseMissing
+		if d.start && (!stopped || !wanted || now.Before(after.notBefore)) {
 			t.Fatal("a start that nobody needs, or too soon")
 		}
 		if seen.worker == phaseDown && wanted && !d.start && d.next.IsZero() {
@@ -138,6 +141,8 @@ func TestDecide_Properties(t *testing.T) {
 				t.Fatal("a model in use was put away")
 			case a == actServe && m.tier != TierHot, a == actLoad && m.tier != TierCold, a == actWake && m.tier != TierParked:
 				t.Fatal("an action from the wrong tier")
+			case seen.worker == phaseMissing && m.wanted() && !m.moving && (a == actRefuse) == d.start:
+				t.Fatal("somebody waits for an engine, and is neither refused nor has it tried; or both")
 			case seen.worker == phaseUp && m.wanted() && !m.moving && a == actNone && !(m.tier == TierHot && m.leased && m.wakers == 0):
 				t.Fatal("somebody waits, and nothing is done")
 			case seen.worker == phaseUp && m.tier == TierHot && !m.moving && !m.leased && a == actNone && d.next.IsZero():

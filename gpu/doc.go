@@ -16,6 +16,9 @@
 // Close, or with the caller's context, whichever is first. The worker's process, socket and folder belong to the
 // goroutine that started it.
 //
+// Whether there is an engine is looked up before a worker is started, and by Status and Unavailable: Config.Engine tells
+// what shows in the files, a worker the rest. A worker without an engine ends at once, and the next call may try another.
+//
 // Caveats:
 //   - Generate and Wake wait for Run; without it they end with their context.
 //   - When the worker dies, each call in flight ends with one error wrapping functions.ErrUnavailable, all models are

@@ -63,9 +63,12 @@ func (r *Runtime) prepare(ctx context.Context, ref functions.Ref) error {
 	if err != nil {
 		return err
 	}
+	if err := r.cfg.Engine(); err != nil {
+		return err
+	}
 	w, err := r.launch(ctx)
 	if err != nil {
-		return fmt.Errorf("%w: the model worker did not start: %w", functions.ErrColdStart, err)
+		return fmt.Errorf("%w: model worker: %w", functions.ErrColdStart, err)
 	}
 	defer w.stop()
 	if w.unavailable != "" {

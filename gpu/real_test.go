@@ -162,11 +162,15 @@ func TestReal_BrokenFiles(t *testing.T) {
 	}
 }
 
+// TestReal_WithoutTheLibrary: it shows in the files, costs no process, and is over when they are there.
 func TestReal_WithoutTheLibrary(t *testing.T) {
 	models := catalogue{}
 	llm := models.add("llm", tinyFile(t))
 	for _, dir := range []string{"", t.TempDir()} {
 		r := startReal(t, models, func(c *Config) { c.LlamaLib = dir })
+		if err := r.Unavailable(); !errors.Is(err, functions.ErrNoDevice) || !strings.Contains(err.Error(), "npm install") {
+			t.Errorf("before any call: got %v, want ErrNoDevice with the remedy", err)
+		}
 		for range 2 {
 			_, _, err := answerOf(t.Context(), r.Runtime, llm, ask("hello"))
 			if !errors.Is(err, functions.ErrNoDevice) || !strings.Contains(err.Error(), "npm install") {
@@ -179,10 +183,31 @@ func TestReal_WithoutTheLibrary(t *testing.T) {
 		if s := statusOf(t, r.Runtime, llm); s.Tier != TierUnavailable || !strings.Contains(s.Why, "npm install") {
 			t.Errorf("status %+v", s)
 		}
-		if n := r.starts.Load(); n != 1 {
-			t.Errorf("%d workers were started, want 1", n)
+		if n := r.starts.Load(); n != 0 {
+			t.Errorf("%d workers were started, want none", n)
+		}
+		if dir != "" {
+			install(t, dir)
+			text, _, err := answerOf(t.Context(), r.Runtime, llm, ask("what is the capital of france"))
+			if err != nil || !strings.Contains(text, "Paris") {
+				t.Errorf("with the library: %q, %v", text, err)
+			}
 		}
 		r.stop()
+	}
+}
+
+// install puts the library into dir.
+func install(t *testing.T, dir string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(testkit.LlamaLib(t), "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if err := os.Symlink(file, filepath.Join(dir, filepath.Base(file))); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package gpu
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -92,30 +93,30 @@ func (r *Runtime) step(now time.Time) (time.Time, []func(context.Context)) {
 	return d.next, todo
 }
 
-// start launches a worker and watches it until it ends.
+// start launches a worker and watches it until it ends. A worker without an engine is of no use and ends at once.
 func (r *Runtime) start(ctx context.Context) {
+	if err := r.cfg.Engine(); err != nil {
+		r.notStarted(phaseDown, false, err)
+		return
+	}
 	began := time.Now()
 	w, err := r.launch(ctx)
-	r.mu.Lock()
 	if err != nil {
-		r.phase = phaseDown
-		for _, m := range r.models {
-			m.fail(m.errorf("%w: the model worker did not start: %w", functions.ErrColdStart, err))
-		}
-	} else {
-		r.phase, r.worker, r.missing, r.device = phaseUp, w, nil, w.device
-		if w.unavailable != "" {
-			r.phase = phaseMissing
-			r.missing = noEngine(w)
-		}
-	}
-	r.mu.Unlock()
-	r.poke()
-	if err != nil {
+		r.notStarted(phaseDown, true, fmt.Errorf("%w: model worker: %w", functions.ErrColdStart, err))
 		r.cfg.Log.Error("model worker did not start", "err", err)
 		return
 	}
-	r.cfg.Log.Info("model worker started", "device", w.device, "engine", w.version, "unavailable", w.unavailable, "dur", time.Since(began))
+	if w.unavailable != "" {
+		r.notStarted(phaseMissing, true, noEngine(w))
+		r.cfg.Log.Warn("models are unavailable", "err", w.unavailable)
+		w.stop()
+		return
+	}
+	r.mu.Lock()
+	r.phase, r.worker, r.device = phaseUp, w, w.device
+	r.mu.Unlock()
+	r.poke()
+	r.cfg.Log.Info("model worker started", "device", w.device, "engine", w.version, "dur", time.Since(began))
 	select {
 	case <-w.done:
 		r.lost(w)
@@ -123,6 +124,19 @@ func (r *Runtime) start(ctx context.Context) {
 	case <-ctx.Done():
 		<-r.done // so that calls end with that as their reason
 		w.stop()
+	}
+}
+
+// notStarted fails everyone who waits: there is no worker, and err says why. One that was tried counts as an end that
+// came too soon.
+func (r *Runtime) notStarted(phase phase, tried bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	defer r.poke()
+	r.phase, r.missing = phase, err
+	r.state.alive = tried
+	for _, m := range r.models {
+		m.fail(m.errorf("%w", err))
 	}
 }
 
@@ -137,7 +151,7 @@ func (r *Runtime) lostLocked(w *worker) {
 	if r.worker != w {
 		return
 	}
-	r.worker, r.phase, r.missing = nil, phaseDown, nil
+	r.worker, r.phase = nil, phaseDown
 	for _, m := range r.models {
 		m.tier, m.lease, m.memBytes = TierCold, nil, 0
 	}

@@ -27,7 +27,7 @@ type Runtime struct {
 	closed  bool       // Run has ended or is about to
 	models  map[functions.Digest]*model
 	phase   phase
-	worker  *worker // set while phase is up or missing
+	worker  *worker // set while phase is up
 	missing error   // why there is no engine, while phase is missing
 	device  string  // of the last worker
 	state   state   // decide's
@@ -79,8 +79,29 @@ func (r *Runtime) Wake(ctx context.Context, ref functions.Ref) error {
 	return err
 }
 
+// Unavailable returns nil if there may be an engine. Otherwise it wraps [functions.ErrNoDevice] and says why there is none;
+// what a model that nobody has asked for yet, and so has no status, could say of itself.
+func (r *Runtime) Unavailable() error {
+	plain := r.cfg.Engine()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.unavailable(plain)
+}
+
+// unavailable is Unavailable, given what Config.Engine says. mu is held.
+func (r *Runtime) unavailable(plain error) error {
+	switch r.phase {
+	case phaseUp:
+		return nil // it has one, whatever became of its files
+	case phaseMissing:
+		return cmp.Or(plain, r.missing)
+	}
+	return plain
+}
+
 // Status returns every model that was asked for since the start, sorted by name and version.
 func (r *Runtime) Status() []ModelStatus {
+	plain := r.cfg.Engine()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	list := make([]ModelStatus, 0, len(r.models))
@@ -100,8 +121,8 @@ func (r *Runtime) Status() []ModelStatus {
 		if m.why != nil {
 			s.Why = functions.OneLine(m.why)
 		}
-		if r.phase == phaseMissing {
-			s.Tier, s.Why = TierUnavailable, functions.OneLine(r.missing)
+		if err := r.unavailable(plain); err != nil {
+			s.Tier, s.Why = TierUnavailable, functions.OneLine(err)
 		}
 		list = append(list, s)
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/catenary-run/catenary/functions"
+	"github.com/catenary-run/catenary/gpu/llama"
 	gpuworker "github.com/catenary-run/catenary/gpu/worker"
 	"github.com/catenary-run/catenary/internal/testkit"
 )
@@ -115,6 +116,7 @@ func startReal(t testing.TB, models catalogue, change func(*Config)) *real {
 	if change != nil {
 		change(&cfg)
 	}
+	cfg.Engine = func() error { return llama.Check(cfg.LlamaLib) }
 	rt.Runtime = New(cfg)
 	rt.stop = run(t, rt.Runtime)
 	t.Cleanup(func() {

@@ -319,6 +319,9 @@ func TestCrashLoopIsSlowedDown(t *testing.T) {
 			if !errors.Is(err, functions.ErrColdStart) || !errors.Is(err, errNope) || !functions.Retryable(err) {
 				t.Fatalf("got %v, want a retryable ErrColdStart with its cause", err)
 			}
+			if want := "model llm: start failed: model worker: nope"; err.Error() != want {
+				t.Fatalf("got %q, want %q", err, want)
+			}
 		}
 		// 100 ms, doubled up to 10 s: seven starts in the first 10 s, then one every 10 s.
 		if n := f.starts.Load(); n < 30 || n > 40 {
@@ -328,6 +331,88 @@ func TestCrashLoopIsSlowedDown(t *testing.T) {
 		f.tokens = 1
 		if _, _, err := answerOf(t.Context(), r, llm, ask("x")); err != nil {
 			t.Errorf("once it can start: %v", err)
+		}
+	})
+}
+
+// TestNoEngine: it shows before anybody asks, no worker is started, and once there is one the next call has it.
+func TestNoEngine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		models := catalogue{}
+		llm := models.add("llm", "x")
+		f := &fake{tokens: 1}
+		var missing error = fmt.Errorf("%w: no libllama; install it", functions.ErrNoDevice)
+		looks := 0
+		r, stop := startFake(t, f, models, func(c *Config) { c.Engine = func() error { looks++; return missing } })
+		defer stop()
+		if err := r.Unavailable(); err != missing {
+			t.Errorf("before any call: got %v, want %v", err, missing)
+		}
+		for range 3 {
+			if _, _, err := answerOf(t.Context(), r, llm, ask("x")); !errors.Is(err, missing) || !strings.Contains(err.Error(), "llm") {
+				t.Fatalf("got %v, want %v of the model", err, missing)
+			}
+		}
+		if err := r.Prepare(t.Context(), llm); !errors.Is(err, missing) {
+			t.Errorf("prepare: got %v, want %v", err, missing)
+		}
+		if s := statusOf(t, r, llm); s.Tier != TierUnavailable || s.Why != missing.Error() || f.starts.Load() != 0 {
+			t.Errorf("got %+v after %d starts, want it unavailable after none", s, f.starts.Load())
+		}
+		missing = nil
+		if s := statusOf(t, r, llm); s.Tier != TierCold || s.Why != "" || r.Unavailable() != nil {
+			t.Errorf("got %+v, want it cold: there is an engine now", s)
+		}
+		if _, _, err := answerOf(t.Context(), r, llm, ask("x")); err != nil {
+			t.Fatal(err)
+		}
+		looks = 0
+		missing = errNope // its files go: what is loaded works on
+		for range 3 {
+			if _, _, err := answerOf(t.Context(), r, llm, ask("x")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if looks != 0 {
+			t.Errorf("%d looks for an engine in three calls that had one", looks)
+		}
+		if s := statusOf(t, r, llm); s.Tier != TierHot {
+			t.Errorf("got %+v, want hot", s)
+		}
+	})
+}
+
+// TestWorkerWithoutAnEngine: what only a worker can find out, it is asked again, though not for each call.
+func TestWorkerWithoutAnEngine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		models := catalogue{}
+		llm := models.add("llm", "x")
+		f := &fake{tokens: 1, unavailable: "no device: libllama can't be loaded"}
+		r, stop := startFake(t, f, models, nil)
+		defer stop()
+		began := time.Now()
+		for range 100 {
+			if _, _, err := answerOf(t.Context(), r, llm, ask("x")); !errors.Is(err, functions.ErrNoDevice) {
+				t.Fatalf("got %v, want ErrNoDevice", err)
+			}
+		}
+		if took := time.Since(began); took != 0 || f.starts.Load() != 1 {
+			t.Errorf("%d workers were started in %v, want one at once", f.starts.Load(), took)
+		}
+		if s := statusOf(t, r, llm); s.Tier != TierUnavailable || s.Why != f.unavailable || r.Unavailable() == nil {
+			t.Errorf("got %+v, want it unavailable for the worker's reason", s)
+		}
+		synctest.Wait()
+		if !f.last.ended() {
+			t.Error("a worker of no use is kept")
+		}
+		f.unavailable = ""
+		time.Sleep(defaultPolicy.backoffMin)
+		if _, _, err := answerOf(t.Context(), r, llm, ask("x")); err != nil || f.starts.Load() != 2 {
+			t.Errorf("got %v after %d starts, want the answer of the second worker", err, f.starts.Load())
+		}
+		if s := statusOf(t, r, llm); s.Tier != TierHot || s.Why != "" {
+			t.Errorf("got %+v, want it hot", s)
 		}
 	})
 }

@@ -18,7 +18,6 @@ type node struct {
 	pools    *coldstart.Pools
 	models   *gpu.Runtime
 	deployed records
-	noEngine error // why no model can run, as far as that shows without a worker
 }
 
 // run runs pools and models until ctx ends. The pools end first: their calls use models.
@@ -70,7 +69,7 @@ func (n *node) Pools(ctx context.Context) (gateway.Pools, error) {
 			Wake: m.WakeTime, Why: m.Why,
 		})
 	}
-	return held.Deployed(ctx, n.deployed.store, n.noEngine)
+	return held.Deployed(ctx, n.deployed.store, n.models.Unavailable())
 }
 
 // records reads what is deployed from the catalogue.

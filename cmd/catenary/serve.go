@@ -180,6 +180,7 @@ func (c *serveCmd) newNode(log *slog.Logger, data string, st *store.Store, metri
 		Command:   func() *exec.Cmd { return exec.Command(self, "worker") },
 		Dir:       filepath.Join(data, "gpu"),
 		LlamaLib:  c.LlamaLib,
+		Engine:    func() error { return llama.Check(c.LlamaLib) },
 		Models:    records{st},
 		IdleAfter: c.Idle,
 		Log:       log,
@@ -195,5 +196,5 @@ func (c *serveCmd) newNode(log *slog.Logger, data string, st *store.Store, metri
 	if err != nil {
 		return nil, err
 	}
-	return &node{pools: pools, models: models, deployed: records{st}, noEngine: llama.Check(c.LlamaLib)}, nil
+	return &node{pools: pools, models: models, deployed: records{st}}, nil
 }
