@@ -77,6 +77,11 @@ func (s *Server) drain(srv *http.Server, base context.Context, cancel context.Ca
 	}
 }
 
-// leave tells the peers of a server that drains to come on another connection, and so, behind a balancer, to another
-// server. Over HTTP/2 the connection ends when its last call has.
-func (s *Server) leave(w http.ResponseWriter) { w.Header().Set("Connection", "close") }
+// leave tells the peer of a server that drains to come on another connection and so, behind a balancer, to another
+// server. Over HTTP/2 that would be a GOAWAY, which breaks calls that are on their way: Shutdown sends it when nothing
+// goes on any more.
+func leave(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close")
+	}
+}

@@ -115,7 +115,7 @@ func (s *Server) track(next http.Handler) http.Handler {
 		s.requests.begin()
 		defer s.requests.end()
 		if s.draining.Load() { // it is refused, or asks how things are: nothing to wait for
-			s.leave(w)
+			leave(w, r)
 		} else {
 			s.work.begin()
 			defer s.work.end()

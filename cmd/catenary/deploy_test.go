@@ -159,9 +159,9 @@ func TestDeploy_WrongBytes(t *testing.T) {
 		{"a model that breaks off", `models: [{name: junk, engine: llama, file: bytes}]`,
 			whole[:64<<10], []string{"model junk", "not a usable GGUF file", "byte"}},
 		{"a model that is empty", `models: [{name: junk, engine: llama, file: bytes}]`,
-			nil, []string{"model junk", "0 bytes"}},
+			nil, []string{"model junk", "is empty"}},
 		{"a model with another engine", `models: [{name: junk, engine: steam, file: bytes}]`,
-			whole[:8], []string{"model junk", `engine "steam"`, "use llama"}},
+			whole[:8], []string{`model "junk"`, `engine "steam"`, "use llama"}},
 		{"an artifact without types", `functions: [{name: junk, kind: plugin, artifact: bytes}]`,
 			[]byte("x"), []string{"function junk", "types of this artifact are not known", "Go package"}},
 	} {
