@@ -43,10 +43,11 @@ type Code interface {
 	Close() error
 }
 
-// ErrSpent is returned by Reset of an instance that can't serve another call.
+// ErrSpent is wrapped by the error of Reset for an instance that can't serve another call.
 var ErrSpent = errors.New("instance is spent")
 
-// Instance is one live sandbox. It serves one call at a time; only Close may be called while Serve runs.
+// Instance is one live sandbox. It serves one call at a time, with a Reset between two; only Close may be called while
+// Serve or Reset runs.
 type Instance interface {
 	// ID names the instance in logs and errors.
 	ID() string
@@ -56,9 +57,10 @@ type Instance interface {
 	// neither in nor out.
 	Serve(ctx context.Context, in functions.Source, out functions.Sink, host functions.Host) error
 	// Reset makes the instance fit for the next call, which must find nothing of the last one that the driver can
-	// take away. It returns ErrSpent if it can't: then the instance has to be closed.
+	// take away. One that was made from an image is as a fresh one then, but its clocks never run backwards. It returns
+	// an error wrapping ErrSpent, with the reason, if it can't: then the instance has to be closed.
 	Reset(ctx context.Context) error
-	// MemBytes is what the instance holds in memory by itself.
+	// MemBytes is what the instance holds in memory by itself, between its calls.
 	MemBytes() int64
 	// Done is closed when the instance has ended without Close: a process that was killed. It is nil for an
 	// instance that can't end so.

@@ -30,6 +30,7 @@ type bench struct {
 func benches() []bench {
 	return []bench{
 		{"wake", "a Go guest with 100 ms of start-up: parked and cold, against plain wazero", benchWake},
+		{"reset", "a call that finds fresh state, back to back: reset in place, against new instances and against none", benchReset},
 		{"path", "five guests in a row that start in 50 to 800 ms: woken at once, against step by step", benchPath},
 		{"voice", "the voice chain: cold and warm, each step's share, memory", benchVoice},
 		{"confidence", "false accepts and refusals of the voice chain's route over 40 questions and 10 nonsense phrases", benchConfidence},

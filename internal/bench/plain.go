@@ -22,6 +22,8 @@ type plain struct {
 	mod wazero.CompiledModule
 	in  []byte
 	out []byte
+
+	taken map[api.Module]bool // the input, by a call that goes on
 }
 
 // newPlain compiles the module, or takes it from the cache folder.
@@ -55,16 +57,15 @@ func (p *plain) host(ctx context.Context) error {
 	export := func(name string, params, results []api.ValueType, f api.GoModuleFunc) {
 		b = b.NewFunctionBuilder().WithGoModuleFunction(f, params, results).Export(name)
 	}
-	taken := map[api.Module]bool{}
+	p.taken = map[api.Module]bool{}
 	export("item_recv", []api.ValueType{i32, i32, i32}, []api.ValueType{i64}, func(_ context.Context, m api.Module, s []uint64) {
-		if taken[m] {
-			delete(taken, m)
+		if p.taken[m] {
 			s[0] = api.EncodeI64(abi.RecvEnd)
 			return
 		}
 		if size := uint32(s[2]); size >= uint32(len(p.in)) {
 			m.Memory().Write(uint32(s[1]), p.in)
-			taken[m] = true
+			p.taken[m] = true
 		}
 		s[0] = uint64(len(p.in))
 	})
@@ -88,6 +89,7 @@ func (p *plain) start(ctx context.Context) (api.Module, error) {
 
 // answer runs one call and checks what it returns.
 func (p *plain) answer(ctx context.Context, m api.Module) error {
+	defer delete(p.taken, m)
 	res, err := m.ExportedFunction(abi.Call).Call(ctx, abi.FirstFD, abi.FirstFD+1)
 	if err != nil {
 		return err

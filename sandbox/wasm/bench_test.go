@@ -1,8 +1,11 @@
 package wasm
 
 import (
+	"context"
 	"testing"
 
+	"github.com/catenary-run/catenary/functions"
+	"github.com/catenary-run/catenary/functions/value"
 	"github.com/catenary-run/catenary/sandbox/wasm/testdata/counter/contract"
 )
 
@@ -36,4 +39,31 @@ func BenchmarkLoad(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkReset is what a call costs that finds an instance which was reset: Serve, then Reset.
+func BenchmarkReset(b *testing.B) {
+	artifact, m := counter(b)
+	code, _ := load(b, goDriver(b, nil), m, artifact)
+	inst, err := code.New(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer inst.Close()
+	v, err := value.Encode(contract.In{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	sink := functions.SinkFunc(func(context.Context, functions.Item) error { return nil })
+	host := discardHost()
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := inst.Serve(b.Context(), functions.Items(functions.Item{Value: v}), sink, host); err != nil {
+			b.Fatal(err)
+		}
+		if err := inst.Reset(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(inst.MemBytes()), "kept-bytes")
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/catenary-run/catenary/sandbox"
 	"github.com/catenary-run/catenary/sandbox/wasm/image"
 	"github.com/catenary-run/catenary/sandbox/wasm/rewrite"
-	"github.com/tetratelabs/wazero/api"
 )
 
 // Load maps the image and the compiled code of a version. What is damaged is prepared anew.
@@ -149,7 +148,7 @@ func (c *code) New(ctx context.Context) (sandbox.Instance, error) {
 		return nil, err
 	}
 	id := fmt.Sprintf("%s-%d", m.Name, c.driver.instances.Add(1))
-	return &instance{id: id, program: c.program, guest: g}, nil
+	return &instance{id: id, code: c, guest: g}, nil
 }
 
 func (c *code) boot(ctx context.Context, host functions.Host) (*guest, error) {
@@ -170,17 +169,33 @@ func (c *code) restore(ctx context.Context, host functions.Host) (*guest, error)
 	if err != nil {
 		return nil, fmt.Errorf("%w: function %s: %w", functions.ErrColdStart, c.program.manifest.Name, err)
 	}
-	for i, name := range meta.GlobalNames {
-		global, ok := g.mod.ExportedGlobal(name).(api.MutableGlobal)
-		if !ok {
-			return nil, errors.Join(fmt.Errorf("%w: function %s: the image has a global %s that the module has not", functions.ErrColdStart, c.program.manifest.Name, name), g.close())
-		}
-		global.Set(meta.Globals[i])
+	err = g.findGlobals(meta.GlobalNames)
+	if err == nil {
+		err = c.setState(g)
 	}
-	if err := image.Reseed(mem.Bytes(), meta.Seeds, rand.Reader); err != nil {
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%w: function %s: %w", functions.ErrColdStart, c.program.manifest.Name, err), g.close())
 	}
 	return g, nil
+}
+
+// reset puts a guest that was restored, and has stopped, back to where restore left it, but for its clock. Memory and
+// globals are all the state that a guest has that can be captured: see package rewrite.
+func (c *code) reset(g *guest) error {
+	if err := g.mem.Reset(); err != nil {
+		return err
+	}
+	return c.setState(g)
+}
+
+// setState gives a guest whose memory is the image's the rest of the image's state, and random states of its own.
+func (c *code) setState(g *guest) error {
+	meta := c.image.Meta()
+	for i, global := range g.globals {
+		global.Set(meta.Globals[i])
+	}
+	g.nextFD = c.prepared.NextFD
+	return image.Reseed(g.mem.Bytes(), meta.Seeds, rand.Reader)
 }
 
 // MemBytes is what the compiled code, the module and the image take.

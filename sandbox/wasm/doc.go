@@ -4,7 +4,8 @@
 // [New] makes a [Driver]. Its Prepare rewrites the module (package rewrite), compiles it, starts it, warms it with the
 // manifest's sample and captures its memory and globals (package image), by default in a process of its own at low
 // priority, which [PrepareMain] is. Load maps code and image; each instance is a copy-on-write view of the image, with
-// its random numbers reseeded, and serves one call. What can't be captured starts anew for each instance.
+// its random numbers reseeded. It serves a call, and Reset puts it back to the image for the next one: memory, globals
+// and random states. What can't be captured starts anew for each instance.
 //
 // A guest reaches what its imports give it and nothing else: the host modules here are catenary_v1, our own WASI preview
 // 1, and the yield that the rewriter adds. A command's files live in package scratch, in memory.
@@ -13,6 +14,10 @@
 // carries limits.time; items, blobs, standard output and the scratch folder share limits.out.
 //
 // Caveats:
+//   - An instance is spent after a call that trapped or took more memory from the host than its image has. Go commands and
+//     those of C that allocate do the latter in every call.
+//   - After a Reset the memory has the image's bytes, but which pages are in place already depends on earlier calls: a
+//     guest that times its accesses can learn that much about them.
 //   - The driver's folder holds native code that is executed as it is: it is as trusted as the binary, mode 0700.
 //   - Guests share this process: a fault of wazero, or Spectre, crosses tenants.
 //   - memory.fill and its like are one step; they end late, not never.

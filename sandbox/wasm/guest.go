@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/catenary-run/catenary/functions"
 	"github.com/catenary-run/catenary/sandbox/wasm/abi"
@@ -73,11 +74,25 @@ func (p *program) close() error {
 
 // guest is one instance of a program.
 type guest struct {
-	mod    api.Module
-	mem    *image.Memory
-	clock  clock
-	nextFD int32
+	mod     api.Module
+	mem     *image.Memory
+	globals []api.MutableGlobal // those of its image, in the same order
+	clock   clock
+	nextFD  int32
+	entry   entry
+	trapped bool // it stopped in a way that it did not choose, and neither did the host
 }
+
+// entry is an export that was called last, with the stack that the engine has made for it. To make it anew takes as long
+// as the rest of a small call. It is kept after short calls only: what a long one may have grown it to, up to 50 MB, goes
+// with that call.
+type entry struct {
+	name string
+	call api.Function
+}
+
+// shortCall is too little time for a stack to grow beyond a few MiB: to grow is to copy it.
+const shortCall = time.Millisecond
 
 // instantiate makes a guest with the given memory, which it owns from then on. A module that can't be captured runs
 // its start section here.
@@ -125,11 +140,41 @@ func (p *program) startFailed(err error, c *call) error {
 // enter calls an export on behalf of c. Stack holds the parameters and gets the result. If the guest has ended by
 // proc_exit, c.exited says so and there is no error, unless the memory limit was met.
 func (g *guest) enter(c *call, export string, stack []uint64) error {
-	err := g.mod.ExportedFunction(export).CallWithStack(withCall(c.ctx, c), stack)
+	if g.entry.name != export {
+		g.entry = entry{export, g.mod.ExportedFunction(export)}
+	}
+	began := time.Now()
+	err := g.entry.call.CallWithStack(withCall(c.ctx, c), stack)
+	if err != nil || time.Since(began) > shortCall {
+		g.entry = entry{}
+	}
 	c.stdout.flush()
 	c.stderr.flush()
 	g.nextFD = c.nextFD
+	g.trapped = g.trapped || err != nil && !c.orderly()
 	return c.outcome(err, g.mem.Refused())
+}
+
+// orderly reports whether a guest that did not return was unwound by the host for a reason that is no fault: the end of
+// the call's context, a limit, a command's own exit.
+func (c *call) orderly() bool {
+	if c.stop != nil {
+		return !errors.Is(c.stop, functions.ErrTrap)
+	}
+	return c.exited && c.manifest.Kind == functions.KindWASI
+}
+
+// findGlobals looks up the globals of an image.
+func (g *guest) findGlobals(names []string) error {
+	g.globals = make([]api.MutableGlobal, len(names))
+	for i, name := range names {
+		global, ok := g.mod.ExportedGlobal(name).(api.MutableGlobal)
+		if !ok {
+			return fmt.Errorf("the image has a global %s that the module has not", name)
+		}
+		g.globals[i] = global
+	}
+	return nil
 }
 
 // outcome classifies how a guest stopped: err is the engine's error, refused whether it wanted more memory than allowed.

@@ -12,8 +12,10 @@ import (
 
 // content is an image's bytes in a sealed memfd.
 type content struct {
-	file *os.File
-	size int64
+	file  *os.File
+	size  int64
+	view  []byte   // all of it, to be read
+	pages *pageMap // nil where the kernel tells nothing: then a reset gives all pages back
 }
 
 const memfdName = "catenary-image" // as /proc/PID/maps shows it
@@ -30,14 +32,32 @@ func fill(r io.Reader, size int64) (*content, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("memfd_create", err)
 	}
-	c := &content{os.NewFile(uintptr(fd), memfdName), size}
+	c := &content{file: os.NewFile(uintptr(fd), memfdName), size: size}
 	if err := c.copyFrom(r); err != nil {
 		return nil, errors.Join(err, c.close())
 	}
 	if _, err := unix.FcntlInt(c.file.Fd(), unix.F_ADD_SEALS, seals); err != nil {
 		return nil, errors.Join(os.NewSyscallError("seal", err), c.close())
 	}
+	if err := c.look(); err != nil {
+		return nil, errors.Join(err, c.close())
+	}
 	return c, nil
+}
+
+// look prepares for memories to be reset.
+func (c *content) look() error {
+	c.pages, _ = openPageMap()
+	if c.size == 0 {
+		return nil
+	}
+	// Private, though nobody writes: before Linux 6.7 a sealed memfd could not be mapped as shared.
+	p, err := unix.MmapPtr(int(c.file.Fd()), 0, nil, uintptr(c.size), unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_NORESERVE)
+	if err != nil {
+		return os.NewSyscallError("mmap", mapError(err))
+	}
+	c.view = unsafe.Slice((*byte)(p), c.size)
+	return nil
 }
 
 func (c *content) copyFrom(r io.Reader) error {
@@ -66,8 +86,14 @@ func (c *content) copyFrom(r io.Reader) error {
 // reserve returns a private mapping of the content over the head of a reservation of n bytes.
 func (c *content) reserve(n int64) ([]byte, error) {
 	all, err := reserve(n)
-	if err != nil || c.size == 0 {
-		return all, err
+	if err != nil {
+		return nil, err
+	}
+	// An instance writes here and there: a huge page for each place would be memory for nothing, and long to put back.
+	// Kernels that have none refuse.
+	_ = unix.Madvise(all, unix.MADV_NOHUGEPAGE)
+	if c.size == 0 {
+		return all, nil
 	}
 	_, err = unix.MmapPtr(int(c.file.Fd()), 0, unsafe.Pointer(unsafe.SliceData(all)), uintptr(c.size),
 		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_FIXED|unix.MAP_NORESERVE)
@@ -78,6 +104,9 @@ func (c *content) reserve(n int64) ([]byte, error) {
 	return all, nil
 }
 
+// privateBytes counts the bytes of the pages of a mapping of c that are its own.
+func (c *content) privateBytes(mem []byte) int64 { return c.pages.privateBytes(mem) }
+
 // residentBytes returns what the memfd takes: its blocks, not its holes.
 func (c *content) residentBytes() int64 {
 	var st unix.Stat_t
@@ -87,7 +116,13 @@ func (c *content) residentBytes() int64 {
 	return st.Blocks * 512
 }
 
-func (c *content) close() error { return c.file.Close() }
+func (c *content) close() error {
+	if c.view != nil {
+		release(c.view)
+		c.view = nil
+	}
+	return errors.Join(c.file.Close(), c.pages.close())
+}
 
 // reserve returns n bytes of address space that take memory only once they are written.
 func reserve(n int64) ([]byte, error) {

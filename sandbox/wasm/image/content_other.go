@@ -24,6 +24,15 @@ func (c *content) reserve(n int64) ([]byte, error) {
 	return all, err
 }
 
+// restore copies all of c over mem.
+func (c *content) restore(mem []byte, k *keeper) error {
+	clear(mem[copy(mem, c.bytes):])
+	k.kept = len(k.left)
+	return nil
+}
+
+func (c *content) privateBytes(mem []byte) int64 { return int64(len(mem)) }
+
 func (c *content) residentBytes() int64 { return int64(len(c.bytes)) }
 
 func (c *content) close() error { return nil }

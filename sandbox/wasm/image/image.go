@@ -84,11 +84,11 @@ func (im *Image) NewMemory(maxBytes int64) (*Memory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("map a memory of %d bytes: %w", maxBytes, err)
 	}
-	return &Memory{all: all, first: im.meta.MemBytes, max: maxBytes}, nil
+	return &Memory{image: im, all: all, first: im.meta.MemBytes, max: maxBytes}, nil
 }
 
-// Close lets go of the image. Memories made of it stay as they are: each holds the bytes through its own mapping, and
-// the last one to be freed frees them. Further calls do nothing.
+// Close lets go of the image. Memories made of it stay as they are, though they can't be reset any more: each holds the
+// bytes through its own mapping, and the last one to be freed frees them. Further calls do nothing.
 func (im *Image) Close() error {
 	im.mu.Lock()
 	defer im.mu.Unlock()

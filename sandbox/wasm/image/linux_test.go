@@ -54,7 +54,7 @@ func TestImage_GivesEverythingBack(t *testing.T) {
 			m.PrivateBytes()
 			memories = append(memories, m)
 		}
-		if d, m := held(t); d != descriptors+1 || m != mappings+4 {
+		if d, m := held(t); d != descriptors+2 || m != mappings+5 {
 			t.Fatalf("while open: got %d descriptors and %d mappings, began with %d and %d", d, m, descriptors, mappings)
 		}
 		im.Close()

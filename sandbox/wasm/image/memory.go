@@ -1,7 +1,9 @@
 package image
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"sync"
 
 	"github.com/catenary-run/catenary/functions"
@@ -11,6 +13,8 @@ import (
 // Memory is the linear memory of one instance. It has the methods of wazero's experimental.LinearMemory. Its methods
 // may be called from many goroutines; the bytes themselves belong to the guest while it runs.
 type Memory struct {
+	image *Image // nil if it has none
+
 	mu      sync.Mutex // guards the fields below
 	all     []byte     // the whole reservation; nil once freed
 	max     int64
@@ -19,6 +23,7 @@ type Memory struct {
 	started bool // the first Reallocate has been
 	grown   bool
 	refused bool
+	keeper  *keeper // nil before the first Reset
 }
 
 // NewPlainMemory returns an empty memory that can grow to maxBytes, with data written into it. It returns an error
@@ -99,6 +104,49 @@ func (m *Memory) Refused() bool {
 	return m.refused
 }
 
+// Reset gives the memory the image's bytes again, all of them: random states too, so the caller reseeds them. The guest
+// must have stopped. It returns an error for a memory that has grown, has no image or whose image is closed, and for one
+// whose pages could not be put back; then it must not be used again.
+//
+// The pages that the calls write again and again stay the memory's own: see KeptBytes.
+func (m *Memory) Reset() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.all == nil:
+		return fmt.Errorf("reset memory: %w", functions.ErrClosed)
+	case m.image == nil:
+		return errors.New("reset memory: it has no image")
+	case m.grown:
+		return errors.New("reset memory: it has grown, and what has grown can't shrink")
+	}
+	m.image.mu.RLock()
+	defer m.image.mu.RUnlock()
+	if m.image.held == nil {
+		return fmt.Errorf("reset memory: image: %w", functions.ErrClosed)
+	}
+	page := os.Getpagesize()
+	if m.keeper == nil {
+		m.keeper = newKeeper(int(m.size)/page, seedPages(m.image.meta.Seeds, page))
+	}
+	if err := m.image.held.restore(m.all[:m.size], m.keeper); err != nil {
+		return fmt.Errorf("reset memory: %w", err)
+	}
+	m.refused = false
+	return nil
+}
+
+// KeptBytes returns how many bytes stayed the memory's own in the last Reset. It is what PrivateBytes returns after it,
+// without a look at the kernel's tables, until somebody writes.
+func (m *Memory) KeptBytes() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.keeper == nil {
+		return 0
+	}
+	return int64(m.keeper.kept) * int64(os.Getpagesize())
+}
+
 // PrivateBytes returns how many bytes of this machine's memory belong to this memory alone: the pages that were
 // written, in memory or swapped out. On Linux since 6.7 it is exact. On older ones pages count too that were only read
 // and are no part of the image. Elsewhere, and where /proc is not mounted, it is the size, an upper bound.
@@ -107,6 +155,13 @@ func (m *Memory) PrivateBytes() int64 {
 	defer m.mu.Unlock()
 	if m.all == nil || m.size == 0 {
 		return 0
+	}
+	if m.image != nil {
+		m.image.mu.RLock()
+		defer m.image.mu.RUnlock()
+		if m.image.held != nil {
+			return m.image.held.privateBytes(m.all[:m.size])
+		}
 	}
 	return privateBytes(m.all[:m.size])
 }
