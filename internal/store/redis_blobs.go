@@ -25,6 +25,13 @@ const (
 	sizeField = "size"
 )
 
+// setField writes a field of an upload and has the upload expire: in one step, or a process that dies between the two
+// would leave its first piece for ever.
+// KEYS: upload. ARGV: field, value, milliseconds.
+var setField = goredis.NewScript(`
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+return redis.call('PEXPIRE', KEYS[1], ARGV[3])`)
+
 // commitBlob makes an upload the blob, unless it is there already. It returns 0 if pieces are missing.
 // KEYS: upload, blob. ARGV: the count of fields.
 var commitBlob = goredis.NewScript(`
@@ -105,12 +112,7 @@ func (r *redisStore) upload(ctx context.Context, upload string, v *verifier, src
 
 func (r *redisStore) setField(ctx context.Context, key, field string, value any) error {
 	return r.do(ctx, "put blob", func(ctx context.Context) error {
-		_, err := r.client.Pipelined(ctx, func(p goredis.Pipeliner) error {
-			p.HSet(ctx, key, field, value)
-			p.Expire(ctx, key, uploadLife)
-			return nil
-		})
-		return err
+		return setField.Run(ctx, r.client, []string{key}, field, value, uploadLife.Milliseconds()).Err()
 	})
 }
 

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -198,4 +200,63 @@ func TestRedis_UploadThatPaused(t *testing.T) {
 	if _, err := s.Path(t.Context(), blob); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestRedis_DeathInAnUploadLeavesNothingForever: a node that dies at any moment of an upload leaves at most what expires.
+func TestRedis_DeathInAnUploadLeavesNothingForever(t *testing.T) {
+	data := make([]byte, 2<<20)
+	begun := 0
+	for past := int64(0); past < 600; past += 20 { // bytes that the node could send after its first piece, or what surrounds it
+		server := miniredis.RunT(t)
+		whole := open(t, "redis://"+server.Addr(), t.TempDir()) // after it the server knows the scripts
+		if _, err := whole.Put(t.Context(), functions.DigestOf(nil), bytes.NewReader(nil)); err != nil {
+			t.Fatal(err)
+		}
+		s := open(t, "redis://"+cutAfter(t, server.Addr(), 1<<20+past), t.TempDir())
+		if _, err := s.Put(t.Context(), functions.DigestOf(data), bytes.NewReader(data)); !errors.Is(err, functions.ErrUnavailable) {
+			t.Fatalf("got %v, want ErrUnavailable: the connection ends", err)
+		}
+		for _, key := range server.Keys() {
+			if !strings.Contains(key, "upload") {
+				continue
+			}
+			begun++
+			if server.TTL(key) == 0 {
+				t.Errorf("%s stays for ever when the node dies %d bytes past its first piece", key, past)
+			}
+		}
+	}
+	if begun == 0 {
+		t.Error("no upload had begun: the test shows nothing")
+	}
+}
+
+// cutAfter is an address that leads to addr over one connection, which carries that many bytes from the client and ends.
+func cutAfter(t *testing.T, addr string, bytes int64) string {
+	t.Helper()
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var both sync.WaitGroup
+	t.Cleanup(func() {
+		lis.Close()
+		both.Wait()
+	})
+	both.Go(func() {
+		client, err := lis.Accept()
+		if err != nil {
+			return
+		}
+		defer client.Close()
+		lis.Close()
+		server, err := net.Dial("tcp", addr)
+		if err != nil {
+			return
+		}
+		both.Go(func() { _, _ = io.Copy(client, server) }) // ends with the other side
+		_, _ = io.CopyN(server, client, bytes)             // ends with the client at the latest
+		server.Close()
+	})
+	return lis.Addr().String()
 }
