@@ -1,6 +1,7 @@
 package sandboxtest
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"testing"
@@ -12,23 +13,97 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// testReset holds an instance to its word: what it serves after a Reset without error is a whole call of its own.
+// testReset holds an instance to its word: after a Reset without error it serves the next call as a fresh one would,
+// whatever the last call did. One that was made from an image remembers nothing.
 func (s *suite) testReset(t *testing.T, code sandbox.Code) {
+	base := warmUps(t, code)
+	att := functions.Attach("text/plain", []byte("of an earlier call"))
+	for _, test := range []struct {
+		name  string
+		in    fixture.In
+		blobs []functions.Attachment
+		leave int // the caller goes away when it has so many items; 0 if it stays
+	}{
+		{name: "unary", in: fixture.In{Do: fixture.Echo, Text: "hello"}},
+		{name: "blob", in: fixture.In{Do: fixture.Echo, Blob: &att.Blob}, blobs: []functions.Attachment{att}},
+		{name: "stream", in: fixture.In{Do: fixture.Count, N: 100, Bytes: 1000}},
+		{name: "stream that nobody reads to its end", in: fixture.In{Do: fixture.Count, N: 1 << 30, Bytes: 1000}, leave: 3},
+		{name: "empty", in: fixture.In{Do: fixture.Empty}},
+		{name: "failure", in: fixture.In{Do: fixture.Fail, Text: "no"}},
+		{name: "failure after items", in: fixture.In{Do: fixture.FailLate, N: 3, Text: "no"}},
+		{name: "log", in: fixture.In{Do: fixture.Log, Text: "line"}},
+		{name: "crash", in: fixture.In{Do: fixture.Crash, Text: "boom"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inst := start(t, code)
+			for range 3 {
+				ctx, cancel := context.WithCancel(t.Context())
+				got := 0
+				sink := functions.SinkFunc(func(context.Context, functions.Item) error {
+					if got++; got == test.leave {
+						cancel()
+					}
+					return nil
+				})
+				err := inst.Serve(ctx, input(t, test.in, test.blobs...), sink, &host{})
+				cancel()
+				if test.leave > 0 && !errors.Is(err, context.Canceled) {
+					t.Errorf("got %v, want context.Canceled", err)
+				}
+				if !reset(t, inst) {
+					return
+				}
+				h := &host{}
+				items, err := serve(t, t.Context(), inst, h, fixture.In{Do: fixture.Remember})
+				if err != nil || len(items) != 1 || items[0].Seq != 0 {
+					t.Fatalf("the call after it: items %v, error %v", items, err)
+				}
+				if n := decode(t, items[0]).N; s.Captured && n != base+1 {
+					t.Errorf("it remembers %d calls, a fresh one %d", n, base+1)
+				}
+				if !s.LateLogs && len(h.lines) > 0 {
+					t.Errorf("the call after it logs %v", h.lines)
+				}
+				if !reset(t, inst) {
+					return
+				}
+				if _, err := serve(t, t.Context(), inst, &host{}, fixture.In{Do: fixture.Echo, Blob: &att.Blob}); err == nil {
+					t.Error("the blob of an earlier call was read")
+				}
+				if !reset(t, inst) {
+					return
+				}
+			}
+		})
+	}
+}
+
+// reset resets an instance and reports whether it can serve on.
+func reset(t *testing.T, inst sandbox.Instance) bool {
+	t.Helper()
+	err := inst.Reset(t.Context())
+	if err != nil && !errors.Is(err, sandbox.ErrSpent) {
+		t.Fatalf("reset: %v", err)
+	}
+	return err == nil
+}
+
+// testResetUnused resets what has served nothing, and what is closed.
+func (s *suite) testResetUnused(t *testing.T, code sandbox.Code) {
 	inst := start(t, code)
-	for range 3 {
-		items, err := serve(t, t.Context(), inst, &host{}, fixture.In{Do: fixture.Remember})
-		if err != nil || len(items) != 1 {
-			t.Fatalf("%d items, error %v", len(items), err)
+	for range 2 {
+		if !reset(t, inst) {
+			t.Fatal("a fresh instance is spent")
 		}
-		if n := decode(t, items[0]).N; s.Captured && n != 1+warmUps(t, code) {
-			t.Errorf("call number %d of the instance, want what a fresh one says", n)
-		}
-		switch err := inst.Reset(t.Context()); {
-		case errors.Is(err, sandbox.ErrSpent):
-			return
-		case err != nil:
-			t.Fatalf("reset: %v", err)
-		}
+	}
+	if _, err := serve(t, t.Context(), inst, &host{}, fixture.In{Do: fixture.Echo}); err != nil {
+		t.Error(err)
+	}
+	if err := inst.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := inst.Reset(t.Context()); err == nil {
+		t.Error("a closed instance was reset")
 	}
 }
 

@@ -68,6 +68,7 @@ func Run(t *testing.T, cfg Config) {
 		{"Log", s.testLog},
 		{"Undeclared", s.testUndeclared},
 		{"Reset", s.testReset},
+		{"ResetUnused", s.testResetUnused},
 		{"Many", s.testMany},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, code) })

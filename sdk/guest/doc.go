@@ -17,7 +17,7 @@
 // Caveats:
 //   - A module serves one function.
 //   - Every wait inside the SDK (an input, an output, a model) blocks all goroutines of the guest. time.Sleep does not.
-//   - Goroutines end with the call: the instance is thrown away.
+//   - Goroutines end with the call: the instance is put back to its image, or thrown away.
 //   - Random numbers of crypto/rand and of the functions of math/rand and math/rand/v2 are new in every call. A generator
 //     that init makes with a seed of its own is part of the image, and gives the same numbers in each.
 //   - Clocks go on from where the image was taken: time since init is not what passed since the deploy. The wall clock is
