@@ -129,9 +129,6 @@ func (c *compiler) pin(manifests map[string]*functions.Manifest) {
 					return fmt.Errorf("function %s: its %s: %w", ref, side.name, err)
 				}
 			}
-			if m.In.Stream {
-				return fmt.Errorf("%w: function %s takes a stream, which is not supported yet; take one value and use each", functions.ErrInvalid, ref)
-			}
 			for _, name := range m.Uses.Models {
 				if _, ok := c.graph.Models[name]; !ok {
 					return fmt.Errorf("%w: function %s uses model %q, which the graph does not pin", functions.ErrNotFound, ref, name)
@@ -173,6 +170,7 @@ func (c *compiler) chain() {
 		c.fault(st.Pos, "", functions.ErrInvalid, "%s", spec.UnreadFault(st))
 	}
 	c.sleepers(c.plan.top)
+	c.turns()
 }
 
 // names checks the name of every step.
@@ -198,33 +196,39 @@ func (c *compiler) names() {
 	})
 }
 
-// input finds the type of the chain's input: what one of the calls that read it takes, such that it suits all.
+// input finds the type of the chain's input: what one of the steps that read it takes, such that it suits all.
 func (c *compiler) input() *source {
 	in := &source{name: spec.Input, to: &c.plan.feed}
-	var readers []spec.Step
+	type reader struct {
+		spec.Step
+		port functions.Port
+	}
+	var readers []reader
 	untyped := false
 	c.graph.Spec.Walk(func(st spec.Step) {
-		if st.Op != spec.OpCall || st.From != spec.Input {
+		if st.Op != spec.OpCall && st.Op != spec.OpEach || st.From != spec.Input {
 			return
 		}
-		if c.fns[st.Func] == nil {
+		m := c.fns[st.Func]
+		if m == nil {
 			untyped = true // its own fault is told where the step is checked
 			return
 		}
-		readers = append(readers, st)
+		readers = append(readers, reader{st, functions.Port{Schema: m.In.Schema, Stream: m.In.Stream || st.Op == spec.OpEach}})
 	})
-	schema := func(st spec.Step) *functions.Schema { return c.fns[st.Func].In.Schema }
 	for _, r := range readers {
-		if !slices.ContainsFunc(readers, func(other spec.Step) bool { return schema(r).AssignableTo(schema(other)) != nil }) {
-			in.port, in.known = functions.Port{Schema: schema(r)}, true
+		suits := func(other reader) bool { return carries(r.port, other.port) == nil }
+		if !slices.ContainsFunc(readers, func(other reader) bool { return !suits(other) }) {
+			in.port, in.known = r.port, true
 			return in
 		}
 	}
 	switch {
 	case len(readers) > 0:
+		first := readers[0]
 		for _, r := range readers[1:] {
-			if err := schema(readers[0]).AssignableTo(schema(r)); err != nil {
-				c.invalid(r, "it takes %s from the chain's input, but step %s takes %s from it: %v", schema(r), readers[0].Name, schema(readers[0]), reason(err))
+			if err := carries(first.port, r.port); err != nil {
+				c.invalid(r.Step, "it takes %s from the chain's input, but step %s takes %s from it: %v", portString(r.port), first.Name, portString(first.port), reason(err))
 			}
 		}
 	case !untyped:
@@ -232,6 +236,14 @@ func (c *compiler) input() *source {
 			"no call reads the chain's input, so it has no type; begin with a call that has from: %s", spec.Input)
 	}
 	return in
+}
+
+// carries returns nil if what a carries can be read as b.
+func carries(a, b functions.Port) error {
+	if a.Stream != b.Stream {
+		return errors.New("one is a stream, the other is one value")
+	}
+	return a.Schema.AssignableTo(b.Schema)
 }
 
 // steps checks the steps of a block in order: each sees what is declared before it.
@@ -295,12 +307,16 @@ func (c *compiler) call(n *node, from *source) bool {
 	if m == nil {
 		return false // pin has told why
 	}
-	n.ref, n.out, n.stream = ref, m.Out, m.Out.Stream
+	n.ref, n.out, n.stream, n.takes = ref, m.Out, m.Out.Stream, m.In.Stream
 	for _, name := range m.Uses.Models {
 		n.models = append(n.models, c.graph.Models[name])
 	}
 	if st.Op == spec.OpEach {
 		n.out.Stream = true
+		if m.In.Stream {
+			c.invalid(st, "each applies a function of one value, and %s takes a stream: use call", st.Func)
+			return false
+		}
 		if m.Out.Stream {
 			c.invalid(st, "each applies a function that gives one value, and %s gives a stream", st.Func)
 			return false
@@ -310,7 +326,9 @@ func (c *compiler) call(n *node, from *source) bool {
 		return true
 	}
 	switch {
-	case st.Op == spec.OpCall && from.port.Stream:
+	case st.Op == spec.OpCall && m.In.Stream && !from.port.Stream:
+		c.invalid(st, "%s is one value and %s takes a stream: call a function of one value", from.name, st.Func)
+	case st.Op == spec.OpCall && from.port.Stream && !m.In.Stream:
 		c.invalid(st, "%s is a stream and %s takes one value: use each to apply it to every item, or last for the final item", from.name, st.Func)
 	case st.Op == spec.OpEach && !from.port.Stream:
 		c.invalid(st, "each needs a stream and %s is one value: use call", from.name)
@@ -333,6 +351,37 @@ func (c *compiler) last(n *node, from *source) bool {
 	}
 	n.out = functions.Port{Schema: from.port.Schema}
 	return true
+}
+
+// turns finds the step that opens turns, and which edges an interruption drops: those that carry what belongs to a turn.
+func (c *compiler) turns() {
+	p := c.plan
+	p.drops = make([]bool, p.edges)
+	for _, n := range p.steps {
+		if m := c.fns[n.step.Func]; m == nil || !m.Turns {
+			continue
+		}
+		if p.opener != nil {
+			c.invalid(n.step, "step %s opens turns already, and a chain has one count of turns", p.opener.step.Name)
+			continue
+		}
+		p.opener = n
+	}
+	for _, n := range p.steps {
+		n.turned = p.opener == nil || c.links.before(n.step.Name)[p.opener.step.Name]
+		for _, e := range n.to {
+			p.drops[e] = n.turned
+		}
+	}
+	switch c.graph.Spec.Interrupt {
+	case "":
+	case spec.InterruptOnset:
+		if p.opener == nil {
+			c.fault(c.graph.Spec.Pos, "", functions.ErrInvalid, "interrupt: %s needs a step whose function opens turns, and there is none", spec.InterruptOnset)
+		}
+	default:
+		c.fault(c.graph.Spec.Pos, "", functions.ErrInvalid, "interrupt: %q is unknown; use %s, or leave it out", c.graph.Spec.Interrupt, spec.InterruptOnset)
+	}
 }
 
 // sleepers sorts what the calls of b and its branches need: what wakes with the run, and what with its block.

@@ -219,7 +219,7 @@ func TestCompile_Faults(t *testing.T) {
 			"x:2: step double: invalid: each needs a stream and inc is one value: use call",
 		}},
 		{"each over the input", chain(call("inc", "in"), at("x:2", each("double", "in"))), []string{
-			"x:2: step double: invalid: each needs a stream and in is one value: use call",
+			"x:2: step double: invalid: it takes a stream of n from the chain's input, but step inc takes n from it: one is a stream, the other is one value",
 			`invalid: nobody reads what step "inc" yields; read its output, or remove the step`,
 		}},
 		{"each of a stream", chain(call("count", "in"), at("x:2", as("b", each("count", "count")))), []string{
@@ -345,10 +345,6 @@ func TestCompile_Manifests(t *testing.T) {
 			m["inc"].Out.Schema = &functions.Schema{Type: "array"}
 			g.Functions["inc"] = m["inc"].Ref()
 		}, "its output: invalid: schema: an array needs items"},
-		{"a stream as input", func(g *Graph, m map[string]*functions.Manifest) {
-			m["inc"].In.Stream = true
-			g.Functions["inc"] = m["inc"].Ref()
-		}, "takes a stream, which is not supported yet"},
 		{"a model that is not pinned", func(g *Graph, m map[string]*functions.Manifest) {
 			m["inc"].Uses.Models = []string{"llm"}
 			g.Functions["inc"] = m["inc"].Ref()

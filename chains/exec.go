@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/catenary-run/catenary/chains/spec"
@@ -15,35 +15,52 @@ import (
 )
 
 var (
-	// errUntaken is what a writer hears from an edge into a branch that was not taken.
-	errUntaken = errors.New("the branch was not taken")
+	// errUnread is what a writer hears from an edge that nobody reads any more: it leads into a branch that was not
+	// taken, or its reader has ended.
+	errUnread = errors.New("nobody reads this any more")
+	// errInterrupted is how a call ends whose turn is over.
+	errInterrupted = errors.New("its turn is over")
 	// errLeft is why a step gives up when the fault is not its own: the run ends.
 	errLeft = errors.New("the run ends")
-	// errRunOver ends the wakes that nobody waits for any more.
+	// errRunOver ends what nobody waits for any more.
 	errRunOver = errors.New("the run is over")
 )
 
-// exec is one run. Each step that is live has one goroutine; steps counts them, and Run's own goroutine joins them.
+// exec is one run. Each step that is live has one goroutine, and so have the input, the output and what watches over
+// them; steps counts them, and run joins them.
 type exec struct {
 	plan   *Plan
 	r      Run
 	ctx    context.Context // ends with the caller's, at the first failure, and when the run is over
 	cancel context.CancelCauseFunc
 	begin  time.Time
-	input  func() (any, error) // the chain's input as CEL sees it, decoded once
 
-	// edges and timings are by number. A goroutine is started after the edges that it uses are made; a timing is
-	// written by the step's goroutine only.
+	// first is the chain's input if it is one value: set before anything reads it. Input is what CEL sees of it.
+	first functions.Item
+	input func() (any, error)
+
+	turns  *functions.Turns
+	opened chan struct{} // closed when the first item has come
+	base   uint64        // the turn of that item, with which the count begins; read it after opened is closed
+	caller chan struct{} // holds one while the caller is told of an item or of a turn
+	told   uint64        // the first turn that the caller was not told to be over; who is in caller may use it
+	passed atomic.Int64  // when an item last came in or went out, in nanoseconds since begin
+
+	// edges, timings and worked are by number. A goroutine is started after the edges that it uses are made; a timing
+	// is written by the step's goroutine only.
 	edges    []*functions.Stream
 	timings  []StepTiming
+	worked   []atomic.Int64 // nanoseconds in the calls that have ended
 	observed map[string]bool
 
 	steps sync.WaitGroup
-	wakes sync.WaitGroup
+	rest  sync.WaitGroup // what is not a step: wakes, the input, the watches
 
-	mu     sync.Mutex // guards the fields below
-	failed *functions.StepError
-	left   bool // a step gave up because the run ends
+	mu     sync.Mutex // guards the fields below, and the making of edges
+	failed error
+	whole  bool                   // the output has ended well: what goes on serves nobody
+	newest uint64                 // turn
+	calls  map[*stepCall]struct{} // that are under way
 }
 
 func newExec(ctx context.Context, p *Plan, r Run) *exec {
@@ -51,13 +68,18 @@ func newExec(ctx context.Context, p *Plan, r Run) *exec {
 		plan:     p,
 		r:        r,
 		begin:    time.Now(),
+		turns:    functions.NewTurns(),
+		opened:   make(chan struct{}),
+		caller:   make(chan struct{}, 1),
 		edges:    make([]*functions.Stream, p.edges),
 		timings:  make([]StepTiming, len(p.steps)),
+		worked:   make([]atomic.Int64, len(p.steps)),
 		observed: map[string]bool{},
+		calls:    map[*stepCall]struct{}{},
 	}
 	x.ctx, x.cancel = context.WithCancelCause(ctx)
 	x.input = sync.OnceValues(func() (any, error) {
-		v, err := value.Any(p.in.Schema, r.In.Value)
+		v, err := value.Any(p.in.Schema, x.first.Value)
 		return present(p.in.Schema, v), err
 	})
 	for _, step := range r.Observe {
@@ -66,33 +88,110 @@ func newExec(ctx context.Context, p *Plan, r Run) *exec {
 	return x
 }
 
-// run starts the chain, carries its output to the caller and joins all.
+// run starts the chain, carries its input and its output, and joins all.
 func (x *exec) run() error {
 	defer x.cancel(errRunOver)
 	x.wake(x.plan.wake)
 	x.open(x.plan.top)
-	in := x.r.In
-	in.Seq = 0
-	for _, e := range x.plan.feed {
-		// The edge is open and empty: this never waits and never fails.
-		_ = x.edges[e].Send(x.ctx, in)
-		x.edges[e].CloseSend(nil)
+	x.rest.Go(x.feed)
+	x.rest.Go(x.watchTurns)
+	if x.r.Idle > 0 {
+		x.rest.Go(x.watchIdle)
 	}
 	x.start(x.plan.top)
 	x.deliver()
 	x.steps.Wait()
 	x.cancel(errRunOver)
-	x.wakes.Wait()
+	x.rest.Wait()
 
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	switch {
+	case x.whole:
+		return nil
 	case x.failed != nil:
 		return x.failed
-	case x.left:
-		return fmt.Errorf("chain %s: %w", x.plan.graph.Spec.Name, ended(x.ctx))
 	}
-	return nil
+	return fmt.Errorf("chain %s: %w", x.plan.graph.Spec.Name, x.endedLocked())
+}
+
+// report returns what the steps took, when they have ended.
+func (x *exec) report() Report {
+	report := Report{Graph: x.plan.hash}
+	for i, t := range x.timings {
+		if t.Calls > 0 {
+			t.Busy = time.Duration(x.worked[i].Load())
+			report.Steps = append(report.Steps, t)
+		}
+	}
+	return report
+}
+
+// feed carries the chain's input to the steps that read it.
+func (x *exec) feed() {
+	err := x.takeInput()
+	if err != nil && err != errUnread {
+		x.failWhole(fmt.Errorf("input: %w", err))
+	}
+	if err == errUnread {
+		err = nil
+	}
+	for _, e := range x.plan.feed {
+		x.edges[e].CloseSend(err)
+	}
+}
+
+func (x *exec) takeInput() error {
+	readers := make([]*functions.Stream, len(x.plan.feed))
+	for i, e := range x.plan.feed {
+		readers[i] = x.edges[e]
+	}
+	for seq := uint64(0); ; seq++ {
+		it, err := x.r.In.Recv(x.ctx)
+		switch {
+		case err == io.EOF && seq == 0 && !x.plan.in.Stream:
+			return fmt.Errorf("%w: no value came", functions.ErrInvalid)
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		case seq > 0 && !x.plan.in.Stream:
+			return fmt.Errorf("%w: the chain takes one value, and a second one came", functions.ErrInvalid)
+		case len(it.Value) == 0:
+			return fmt.Errorf("%w: item %d has no value", functions.ErrInvalid, seq)
+		}
+		if err := x.callerTurn(&it, seq == 0); err != nil {
+			return err
+		}
+		it.Seq = seq
+		if seq == 0 {
+			x.first = it
+			close(x.opened)
+		}
+		x.touch()
+		if readers, err = sendAll(x.ctx, readers, it); err != nil {
+			return err
+		}
+	}
+}
+
+// sendAll hands it to all readers and returns those that go on reading. It returns errUnread when none does.
+func sendAll(ctx context.Context, readers []*functions.Stream, it functions.Item) ([]*functions.Stream, error) {
+	for i := 0; i < len(readers); {
+		err := readers[i].Send(ctx, it)
+		switch {
+		case errors.Is(err, errUnread):
+			readers = append(readers[:i:i], readers[i+1:]...)
+			continue
+		case err != nil:
+			return readers, err
+		}
+		i++
+	}
+	if len(readers) == 0 {
+		return nil, errUnread
+	}
+	return readers, nil
 }
 
 // deliver carries the chain's output to the caller.
@@ -100,18 +199,58 @@ func (x *exec) deliver() {
 	for {
 		it, err := x.recv(x.plan.top.out)
 		if err == io.EOF {
+			x.finish()
 			return
 		}
 		if err != nil {
-			x.leave()
 			return
 		}
-		if err := x.r.Out.Send(x.ctx, it); err != nil {
+		if err := x.toCaller(it); err != nil {
 			if x.ctx.Err() != nil {
-				x.leave()
 				return
 			}
 			x.fail(x.plan.graph.Spec.Out, fmt.Errorf("send the chain's output: %w", err))
+			return
+		}
+		x.touch()
+	}
+}
+
+// toCaller sends one item, unless its turn is over meanwhile.
+func (x *exec) toCaller(it functions.Item) error {
+	x.caller <- struct{}{}
+	defer func() { <-x.caller }()
+	x.tellTurns()
+	if x.plan.drops[x.plan.top.out] && x.turns.Over(it.Turn) {
+		return nil
+	}
+	return x.r.Out.Send(x.ctx, it)
+}
+
+// finish notes that the caller has all, and ends what still goes on.
+func (x *exec) finish() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.failed == nil && x.ctx.Err() == nil {
+		x.whole = true
+		x.cancel(errRunOver)
+	}
+}
+
+// touch notes that an item has come in or gone out.
+func (x *exec) touch() { x.passed.Store(int64(time.Since(x.begin))) }
+
+// watchIdle fails the run when no item has passed for too long.
+func (x *exec) watchIdle() {
+	for {
+		left := x.r.Idle - (time.Since(x.begin) - time.Duration(x.passed.Load()))
+		if left <= 0 {
+			x.failWhole(fmt.Errorf("%w: no item came in or went out for %s", functions.ErrIdleLimit, x.r.Idle))
+			return
+		}
+		select {
+		case <-time.After(left):
+		case <-x.ctx.Done():
 			return
 		}
 	}
@@ -119,8 +258,14 @@ func (x *exec) deliver() {
 
 // open makes the edges that the steps of b write.
 func (x *exec) open(b *block) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	first, _ := x.turns.First()
 	for _, e := range b.edges {
 		x.edges[e] = functions.NewStream(x.r.EdgeItems, x.r.EdgeBytes)
+		if x.plan.drops[e] {
+			x.edges[e].Drop(first)
+		}
 	}
 }
 
@@ -137,7 +282,7 @@ func (x *exec) wake(n needs) {
 	if n.empty() {
 		return
 	}
-	x.wakes.Go(func() {
+	x.rest.Go(func() {
 		if err := x.r.Invoker.Wake(x.ctx, sorted(n.fns), sorted(n.models)); err != nil && x.ctx.Err() == nil {
 			x.r.Log.Info("wake", "chain", x.plan.graph.Spec.Name, "run", x.r.ID, "err", err)
 		}
@@ -158,12 +303,15 @@ func (x *exec) step(n *node) {
 	case spec.OpSwitch:
 		err = x.choose(n, out)
 	}
-	switch {
-	case err == nil:
-	case errors.Is(err, errLeft):
-		x.leave()
+	switch err {
+	case nil, errLeft:
+	case errUnread, errInterrupted:
+		err = nil // nothing is missing where nobody reads, and what was interrupted is not missed
 	default:
 		x.fail(n.step.Name, err)
+	}
+	if err == nil {
+		x.edges[n.from].CloseRecv(errUnread)
 	}
 	out.close(err)
 }
@@ -178,29 +326,37 @@ func (x *exec) recv(edge int) (functions.Item, error) {
 	return it, err
 }
 
-// pass hands on an item of a step that is not in a call. It returns errLeft if the run ends.
+// pass hands on an item of a step that is not in a call. It returns errUnread if nobody takes it and errLeft if the
+// run ends.
 func (x *exec) pass(out *outlet, it functions.Item) error {
-	if out.send(x.ctx, it) != nil {
+	err := out.send(x.ctx, it)
+	if err != nil && err != errUnread {
 		return errLeft
 	}
-	return nil
+	return err
 }
 
-// one takes the only item of a unary edge. Its writer sees to it that there is one.
+// one takes the only item of a unary edge. Its writer sees to it that there is one, unless it was interrupted.
 func (x *exec) one(n *node) (functions.Item, error) {
 	it, err := x.recv(n.from)
 	if err == io.EOF {
+		if x.interrupted() {
+			return it, errInterrupted
+		}
 		err = fmt.Errorf("%w: no value came from %s", functions.ErrChain, n.step.From)
 	}
 	return it, err
 }
 
 func (x *exec) call(n *node, out *outlet) error {
+	if n.takes {
+		return x.invokeStream(n, out)
+	}
 	it, err := x.one(n)
 	if err != nil {
 		return err
 	}
-	return x.invoke(n, it, out)
+	return x.invokeOne(n, it, out)
 }
 
 func (x *exec) each(n *node, out *outlet) error {
@@ -212,7 +368,7 @@ func (x *exec) each(n *node, out *outlet) error {
 		if err != nil {
 			return err
 		}
-		if err := x.invoke(n, it, out); err != nil {
+		if err := x.invokeOne(n, it, out); err != nil && err != errInterrupted {
 			return err
 		}
 	}
@@ -223,6 +379,8 @@ func (x *exec) last(n *node, out *outlet) error {
 	for some := false; ; some = true {
 		it, err := x.recv(n.from)
 		switch {
+		case err == io.EOF && !some && x.interrupted():
+			return errInterrupted
 		case err == io.EOF && !some:
 			return fmt.Errorf("%w: the stream %s ended without an item, so it has no last one", functions.ErrChain, n.step.From)
 		case err == io.EOF:
@@ -250,7 +408,7 @@ func (x *exec) choose(n *node, out *outlet) error {
 			continue
 		}
 		for _, e := range b.outer {
-			x.edges[e].CloseRecv(errUntaken)
+			x.edges[e].CloseRecv(errUnread)
 		}
 	}
 	b := n.cases[taken]
@@ -262,57 +420,14 @@ func (x *exec) choose(n *node, out *outlet) error {
 		if err == io.EOF {
 			return nil
 		}
+		if err == nil {
+			err = x.pass(out, it)
+		}
 		if err != nil {
+			x.edges[b.out].CloseRecv(errUnread)
 			return err
 		}
-		if err := x.pass(out, it); err != nil {
-			return err
-		}
 	}
-}
-
-// invoke makes one call of a step.
-func (x *exec) invoke(n *node, it functions.Item, out *outlet) error {
-	ctx := x.ctx
-	if d := n.step.Timeout; d > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, d, fmt.Errorf("%w: the step's timeout of %s", functions.ErrTimeLimit, d))
-		defer cancel()
-	}
-	call := functions.Call{Ref: n.ref, Models: n.models, Chain: x.plan.graph.Spec.Name, Step: n.step.Name, Run: x.r.ID}
-	sink := &callSink{x: x, n: n, in: it, out: out}
-	start := time.Since(x.begin)
-	timing, err := x.enter(ctx, call, it, sink)
-	x.record(n, start, timing)
-	if err = sink.outcome(err); err != nil && ctx.Err() != nil {
-		return context.Cause(ctx) // whatever the call makes of it
-	}
-	return err
-}
-
-// enter calls the invoker and turns its panic into an error: a panic must not end the process and all other runs.
-func (x *exec) enter(ctx context.Context, call functions.Call, it functions.Item, sink functions.Sink) (t functions.Timing, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			x.r.Log.Error("invoker panicked", "chain", call.Chain, "run", call.Run, "step", call.Step, "panic", p, "stack", string(debug.Stack()))
-			err = fmt.Errorf("%w: %s: panic: %v", functions.ErrTrap, call.Ref, p)
-		}
-	}()
-	return x.r.Invoker.Invoke(ctx, call, functions.Items(it), sink)
-}
-
-func (x *exec) record(n *node, start time.Duration, t functions.Timing) {
-	s := &x.timings[n.index]
-	if s.Calls == 0 {
-		*s = StepTiming{Step: n.step.Name, Timing: t, Start: start, Calls: 1}
-		return
-	}
-	s.Calls++
-	s.Wake += t.Wake
-	s.Queue += t.Queue
-	s.BytesIn += t.BytesIn
-	s.BytesOut += t.BytesOut
-	s.Total = start + t.Total - s.Start
 }
 
 // fail ends the run with the first failure. If the caller's context has ended already, that is the failure, and step
@@ -320,24 +435,46 @@ func (x *exec) record(n *node, start time.Duration, t functions.Timing) {
 func (x *exec) fail(step string, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.failed != nil {
+	if x.failed != nil || x.whole {
 		return
 	}
 	if x.ctx.Err() != nil {
-		err = ended(x.ctx)
+		err = x.endedLocked()
+		if timeUp(err) {
+			step = x.slowestLocked(step)
+		}
+	} else if timeUp(err) {
+		err = x.withUseLocked(err)
 	}
-	x.failed = &functions.StepError{Chain: x.plan.graph.Spec.Name, Step: step, Err: err}
-	if far, ok := err.(*functions.StepError); ok && far.Chain == x.failed.Chain && far.Step == step {
-		x.failed = far // a node that was told of the step has named it already
+	failed := &functions.StepError{Chain: x.plan.graph.Spec.Name, Step: step, Err: err}
+	if far, ok := err.(*functions.StepError); ok && far.Chain == failed.Chain && far.Step == step {
+		failed = far // a node that was told of the step has named it already
 	}
+	x.failed = failed
 	x.cancel(x.failed)
 }
 
-// leave notes that a step gave up without a fault of its own.
-func (x *exec) leave() {
+// failWhole ends the run with a failure that no step is to blame for.
+func (x *exec) failWhole(err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.left = true
+	if x.failed != nil || x.whole || x.ctx.Err() != nil {
+		return
+	}
+	if timeUp(err) {
+		err = x.withUseLocked(err)
+	}
+	x.failed = fmt.Errorf("chain %s: %w", x.plan.graph.Spec.Name, err)
+	x.cancel(x.failed)
+}
+
+// endedLocked returns why the context has ended, with the use of the time if that was it; mu is held.
+func (x *exec) endedLocked() error {
+	err := ended(x.ctx)
+	if timeUp(err) {
+		err = x.withUseLocked(err)
+	}
+	return err
 }
 
 // ended returns why a context has ended, such that both its error and its cause can be told from it.

@@ -72,8 +72,9 @@ func (l links) before(name string) map[string]bool {
 	return seen
 }
 
-// pressing returns the streams that stop when nobody reads the stream name: itself and those that it is made of.
-func (l links) pressing(name string) map[string]bool {
+// pressing returns the streams that stop when nobody reads the stream name: itself and those that it is made of. Between
+// says whether a call makes a stream of a stream.
+func (l links) pressing(name string, between func(spec.Step) bool) map[string]bool {
 	seen := map[string]bool{}
 	var add func(string)
 	add = func(name string) {
@@ -84,6 +85,10 @@ func (l links) pressing(name string) map[string]bool {
 		switch st := l.steps[name]; st.Op {
 		case spec.OpEach:
 			add(st.From)
+		case spec.OpCall:
+			if between(st) {
+				add(st.From)
+			}
 		case spec.OpSwitch:
 			for _, cs := range st.Cases {
 				add(cs.Out)
@@ -164,7 +169,7 @@ func (c *compiler) held(st spec.Step, cs spec.Case, pos string) {
 		if inside[name] {
 			return
 		}
-		for stream := range c.links.pressing(name) {
+		for stream := range c.links.pressing(name, c.between) {
 			if c.streams(stream) && awaited[stream] {
 				c.fault(pos, st.Name, functions.ErrInvalid,
 					"the case reads the stream %s, but the switch can only choose when stream %s has ended; route earlier, or read what the switch routes",
@@ -180,6 +185,12 @@ func (c *compiler) held(st spec.Step, cs spec.Case, pos string) {
 			check(inner.Out, inner.Pos)
 		}
 	})
+}
+
+// between reports whether st calls a function from a stream to a stream.
+func (c *compiler) between(st spec.Step) bool {
+	m := c.fns[st.Func]
+	return m != nil && m.In.Stream && m.Out.Stream
 }
 
 // streams reports whether the step of that name, which has been checked already, gives a stream.

@@ -18,7 +18,10 @@ type Plan struct {
 	steps []*node // every step, in the order in which they are written
 	feed  []int   // the edges that the chain's input feeds
 	edges int     // how many edges there are in all
+	drops []bool  // by edge: an interruption drops what it carries
 	wake  needs
+
+	opener *node // opens turns; nil if no step does, and then the caller's items say which turn it is
 }
 
 // block is a list of steps that start together: the chain's own, or those of a branch.
@@ -37,7 +40,9 @@ type node struct {
 	ref    functions.Ref // of a call and an each: what they call
 	models []functions.Ref
 	out    functions.Port
+	takes  bool  // one call takes all items of a stream
 	stream bool  // one call may give any number of items
+	turned bool  // it works on turns, so that an interruption reaches it
 	from   int   // the edge that it reads
 	to     []int // the edges that it writes: one for each reader
 	route  *route
@@ -77,7 +82,7 @@ func (p *Plan) Graph() *Graph { return p.graph }
 // Hash returns the graph hash.
 func (p *Plan) Hash() functions.Digest { return p.hash }
 
-// In returns the type of the chain's input. It is never a stream.
+// In returns the type of the chain's input.
 func (p *Plan) In() functions.Port { return p.in }
 
 // Out returns the type of the chain's output.

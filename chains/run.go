@@ -16,10 +16,16 @@ type Run struct {
 	// ID names the run in calls and logs.
 	ID      string
 	Invoker functions.Invoker
-	// In is the chain's input.
-	In functions.Item
-	// Out takes the chain's output. Its Send is called by one goroutine; while it blocks, so do the steps.
+	// In is the chain's input: a source of exactly one item, or of any number if the input is a stream. Its Recv is
+	// called by one goroutine, and no further ahead than the steps take.
+	In functions.Source
+	// Out takes the chain's output. Its Send is called by one goroutine at a time; while it blocks, so do the steps.
 	Out functions.Sink
+	// TurnOver is told of each turn that is over, once, in order and never beside Out's Send: after it no item of that
+	// turn comes. Nil drops it.
+	TurnOver func(turn uint64)
+	// Idle ends a run in which no item has come in or gone out for so long; zero never does.
+	Idle time.Duration
 	// Observe names steps whose items Observed gets too: in order for each step, from several goroutines for several
 	// steps. A step waits while Observed has its item.
 	Observe  []string
@@ -40,6 +46,9 @@ type StepTiming struct {
 	Step string
 	functions.Timing
 	Start time.Duration // from the beginning of the run to the step's first call
+	// Busy is how long calls were under way, without the time in which they waited for an item to take or for room for
+	// one that they had made.
+	Busy  time.Duration
 	Calls int64
 }
 
@@ -49,31 +58,55 @@ type Report struct {
 	Steps []StepTiming // in the order of the chain
 }
 
-// Run executes the chain and returns when everything that it started has ended. The report counts even when there is
-// an error. The first failure ends the run and is its error, a [*functions.StepError]; if the caller's context ends,
-// the error wraps its cause and names the step that was running, if one was.
-func (p *Plan) Run(ctx context.Context, r Run) (Report, error) {
+// Running is a run that has begun. It may be used from many goroutines.
+type Running struct {
+	x    *exec
+	done chan struct{}
+	err  error // set before done is closed
+}
+
+// Start begins a run. Its goroutines end before [Running.Wait] returns; the caller has to wait. It returns an error, and
+// starts nothing, if r is not fit to run.
+func (p *Plan) Start(ctx context.Context, r Run) (*Running, error) {
 	if err := p.admit(&r); err != nil {
-		return Report{Graph: p.hash}, fmt.Errorf("chain %s: %w", p.graph.Spec.Name, err)
+		return nil, fmt.Errorf("chain %s: %w", p.graph.Spec.Name, err)
 	}
-	x := newExec(ctx, p, r)
-	err := x.run()
-	report := Report{Graph: p.hash}
-	for _, t := range x.timings {
-		if t.Calls > 0 {
-			report.Steps = append(report.Steps, t)
-		}
+	run := &Running{x: newExec(ctx, p, r), done: make(chan struct{})}
+	go func() { // joined by Wait
+		defer close(run.done)
+		run.err = run.x.run()
+	}()
+	return run, nil
+}
+
+// Interrupt makes turn and all before it over: their items are dropped on every edge after the step that opens turns,
+// calls that work on one of them are cancelled, and the run goes on with what comes. It reports whether that is news: a
+// turn that has not begun can't be interrupted. In a chain whose input is one value, the one turn is all of the run.
+func (r *Running) Interrupt(turn uint64) bool { return r.x.interrupt(turn) }
+
+// Wait returns when everything that the run has started has ended. The report counts even when there is an error. The
+// first failure ends the run and is its error: a [*functions.StepError], or, if the input broke off, its reason. If the
+// caller's context ends, the error wraps its cause, and names the step that was running, if one was. What ended since the
+// time was up says which step has used how much of it.
+func (r *Running) Wait() (Report, error) {
+	<-r.done
+	return r.x.report(), r.err
+}
+
+// Run executes the chain: it is [Plan.Start] and [Running.Wait].
+func (p *Plan) Run(ctx context.Context, r Run) (Report, error) {
+	run, err := p.Start(ctx, r)
+	if err != nil {
+		return Report{Graph: p.hash}, err
 	}
-	return report, err
+	return run.Wait()
 }
 
 // admit checks r and fills in what is left open.
 func (p *Plan) admit(r *Run) error {
 	switch {
-	case r.Invoker == nil || r.Out == nil:
-		return fmt.Errorf("%w: a run needs an invoker and a sink", functions.ErrInvalid)
-	case len(r.In.Value) == 0:
-		return fmt.Errorf("%w: the input has no value", functions.ErrInvalid)
+	case r.Invoker == nil || r.In == nil || r.Out == nil:
+		return fmt.Errorf("%w: a run needs an invoker, a source and a sink", functions.ErrInvalid)
 	case len(r.Observe) > 0 && r.Observed == nil:
 		return fmt.Errorf("%w: steps to observe, and nobody who observes", functions.ErrInvalid)
 	}
@@ -86,6 +119,9 @@ func (p *Plan) admit(r *Run) error {
 	}
 	if r.MaxItemBytes <= 0 {
 		r.MaxItemBytes = functions.DefaultLimits.OutBytes
+	}
+	if r.TurnOver == nil {
+		r.TurnOver = func(uint64) {}
 	}
 	if r.Log == nil {
 		r.Log = slog.New(slog.DiscardHandler)

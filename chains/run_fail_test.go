@@ -48,7 +48,7 @@ func TestRun_FaultsOfTheInvoker(t *testing.T) {
 			&functions.StepError{Chain: "test", Step: "inc", Err: &functions.Failure{Code: "cold_start", Message: "start failed: no memory", Chain: "test", Step: "inc"}},
 		} {
 			inv := &fake{impls: map[string]impl{"inc": func(context.Context, functions.Item, func(functions.Item) error) error { return err }}}
-			_, got := p.Run(t.Context(), Run{Invoker: inv, In: item(t, n{}), Out: &collector{}})
+			_, got := p.Run(t.Context(), Run{Invoker: inv, In: functions.Items(item(t, n{})), Out: &collector{}})
 			se, ok := got.(*functions.StepError)
 			if !ok || se.Chain != "test" || se.Step != "inc" || !errors.Is(got, err) || functions.CodeOf(got) != functions.CodeOf(err) {
 				t.Errorf("got %v (%T), want a StepError of %v", got, got, err)
@@ -90,7 +90,7 @@ func TestRun_WrongCounts(t *testing.T) {
 			}}, "inc", "sent an item without a value"},
 		}
 		for _, tt := range tests {
-			_, err := tt.plan.Run(t.Context(), Run{Invoker: &fake{impls: tt.impls}, In: item(t, n{}), Out: &collector{}})
+			_, err := tt.plan.Run(t.Context(), Run{Invoker: &fake{impls: tt.impls}, In: functions.Items(item(t, n{})), Out: &collector{}})
 			t.Log(tt.name)
 			wantStepError(t, err, tt.step, functions.ErrFunction, tt.text)
 		}
@@ -102,7 +102,7 @@ func TestRun_EmptyStream(t *testing.T) {
 		p := compile(t, chain(call("count", "in"), each("double", "count")), numberFns())
 		var out collector
 		inv := &fake{impls: map[string]impl{"count": emit(t, func(n) []n { return nil })}}
-		if _, err := p.Run(t.Context(), Run{Invoker: inv, In: item(t, n{}), Out: &out}); err != nil || len(out.items) != 0 {
+		if _, err := p.Run(t.Context(), Run{Invoker: inv, In: functions.Items(item(t, n{})), Out: &out}); err != nil || len(out.items) != 0 {
 			t.Errorf("got %d items, %v; want none", len(out.items), err)
 		}
 	})
@@ -112,7 +112,7 @@ func TestRun_ItemLimit(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := compile(t, chain(call("text", "in")), numberFns())
 		inv := &fake{impls: map[string]impl{"text": apply(t, func(n) Sentence { return Sentence{strings.Repeat("x", 1000)} })}}
-		_, err := p.Run(t.Context(), Run{Invoker: inv, In: item(t, n{}), Out: &collector{}, MaxItemBytes: 900})
+		_, err := p.Run(t.Context(), Run{Invoker: inv, In: functions.Items(item(t, n{})), Out: &collector{}, MaxItemBytes: 900})
 		wantStepError(t, err, "text", functions.ErrOutputLimit, "an edge takes 900")
 	})
 }
@@ -142,7 +142,7 @@ func TestRun_FirstFailureWins(t *testing.T) {
 			"inc":    hang,
 		}}
 		begin := time.Now()
-		report, err := p.Run(t.Context(), Run{Invoker: inv, In: item(t, n{}), Out: &collector{}})
+		report, err := p.Run(t.Context(), Run{Invoker: inv, In: functions.Items(item(t, n{})), Out: &collector{}})
 		wantStepError(t, err, "double", cause, "chain test, step double: the sky fell")
 		if errors.Is(err, context.Canceled) {
 			t.Errorf("%v is a cancellation", err)
@@ -180,7 +180,7 @@ func TestRun_Cancel(t *testing.T) {
 				return context.Cause(ctx)
 			})
 			time.AfterFunc(time.Second, func() { cancel(gone) })
-			_, err := compile(t, c, numberFns()).Run(ctx, Run{Invoker: inv, In: item(t, n{}), Out: out})
+			_, err := compile(t, c, numberFns()).Run(ctx, Run{Invoker: inv, In: functions.Items(item(t, n{})), Out: out})
 			se, ok := err.(*functions.StepError)
 			if !ok || !errors.Is(err, gone) || !errors.Is(err, context.Canceled) {
 				t.Fatalf("got %v (%T), want a StepError of the cause", err, err)
@@ -198,7 +198,7 @@ func TestRun_Cancel(t *testing.T) {
 			inv := &fake{impls: map[string]impl{"inc": hang}}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			_, err := compile(t, chain(call("inc", "in")), numberFns()).Run(ctx, Run{Invoker: inv, In: item(t, n{}), Out: &collector{}})
+			_, err := compile(t, chain(call("inc", "in")), numberFns()).Run(ctx, Run{Invoker: inv, In: functions.Items(item(t, n{})), Out: &collector{}})
 			wantStepError(t, err, "inc", context.DeadlineExceeded, "")
 		})
 	})
@@ -214,7 +214,7 @@ func TestRun_Cancel(t *testing.T) {
 				}
 				return nil
 			})
-			_, err := compile(t, chain(call("count", "in")), numberFns()).Run(ctx, Run{Invoker: inv, In: item(t, n{}), Out: stop})
+			_, err := compile(t, chain(call("count", "in")), numberFns()).Run(ctx, Run{Invoker: inv, In: functions.Items(item(t, n{})), Out: stop})
 			if _, ok := errors.AsType[*functions.StepError](err); ok || !errors.Is(err, gone) || !strings.HasPrefix(err.Error(), "chain test: ") {
 				t.Errorf("got %v, want the cause and no step", err)
 			}
@@ -225,7 +225,7 @@ func TestRun_Cancel(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			cancel(gone)
 			inv := &fake{impls: map[string]impl{"inc": hang}}
-			_, err := compile(t, chain(call("inc", "in")), numberFns()).Run(ctx, Run{Invoker: inv, In: item(t, n{}), Out: &collector{}})
+			_, err := compile(t, chain(call("inc", "in")), numberFns()).Run(ctx, Run{Invoker: inv, In: functions.Items(item(t, n{})), Out: &collector{}})
 			if !errors.Is(err, gone) {
 				t.Errorf("got %v, want the cause", err)
 			}
@@ -239,7 +239,7 @@ func TestRun_SinkFails(t *testing.T) {
 		p := compile(t, chain(call("count", "in"), each("double", "count")), numberFns())
 		inv := &fake{impls: map[string]impl{"count": emit(t, func(n) []n { return make([]n, 1000) }), "double": apply(t, func(v n) n { return v })}}
 		out := functions.SinkFunc(func(context.Context, functions.Item) error { return broken })
-		_, err := p.Run(t.Context(), Run{Invoker: inv, In: item(t, n{}), Out: out})
+		_, err := p.Run(t.Context(), Run{Invoker: inv, In: functions.Items(item(t, n{})), Out: out})
 		wantStepError(t, err, "double", broken, "send the chain's output")
 	})
 }
@@ -255,11 +255,11 @@ func TestRun_StepTimeout(t *testing.T) {
 		}}
 		var out collector
 		// The timeout bounds one call, not the stream: twenty calls of two seconds are well.
-		if _, err := p.Run(t.Context(), Run{Invoker: inv, In: item(t, n{}), Out: &out}); err != nil || len(out.items) != 20 {
+		if _, err := p.Run(t.Context(), Run{Invoker: inv, In: functions.Items(item(t, n{})), Out: &out}); err != nil || len(out.items) != 20 {
 			t.Fatalf("got %d items, %v; want 20", len(out.items), err)
 		}
 		inv.impls["double"] = hang
-		_, err := p.Run(t.Context(), Run{Invoker: inv, In: item(t, n{}), Out: &out})
+		_, err := p.Run(t.Context(), Run{Invoker: inv, In: functions.Items(item(t, n{})), Out: &out})
 		wantStepError(t, err, "double", functions.ErrTimeLimit, "the step's timeout of 3s")
 	})
 }
@@ -281,7 +281,7 @@ func TestRun_InvokersOwnLimit(t *testing.T) {
 				<-ctx.Done()
 				return context.Cause(ctx)
 			})
-			_, err := p.Run(t.Context(), Run{Invoker: inv, In: item(t, n{}), Out: out})
+			_, err := p.Run(t.Context(), Run{Invoker: inv, In: functions.Items(item(t, n{})), Out: out})
 			wantStepError(t, err, "count", functions.ErrTimeLimit, "5s")
 		}
 	})
@@ -299,7 +299,7 @@ func TestRun_InvokerPanics(t *testing.T) {
 		var log strings.Builder
 		p := compile(t, chain(call("inc", "in"), call("double", "inc")), numberFns())
 		inv := &fake{impls: map[string]impl{"inc": func(context.Context, functions.Item, func(functions.Item) error) error { panic("oops") }}}
-		_, err := p.Run(t.Context(), Run{Invoker: inv, In: item(t, n{}), Out: &collector{}, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		_, err := p.Run(t.Context(), Run{Invoker: inv, In: functions.Items(item(t, n{})), Out: &collector{}, Log: slog.New(slog.NewTextHandler(&log, nil))})
 		wantStepError(t, err, "inc", functions.ErrTrap, "panic: oops")
 		if !strings.Contains(log.String(), "run_fail_test.go") || strings.Contains(err.Error(), "run_fail_test.go") {
 			t.Errorf("the stack belongs to the log, not to the caller:\nlog %s\nerror %v", log.String(), err)
@@ -320,7 +320,7 @@ func TestRun_CELFails(t *testing.T) {
 			c := chain(call("inc", "in"), pick("inc", pass("10 / it.n > 1", "inc"), pass("", "in")))
 			c.Steps[1].Cases[0].Pos, c.Steps[1].Cases[0].Places = "x.yaml:5:9", tt.places
 			inv := &fake{impls: map[string]impl{"inc": apply(t, func(v n) n { return v })}}
-			_, err := compile(t, c, numberFns()).Run(t.Context(), Run{Invoker: inv, In: item(t, n{0}), Out: &collector{}})
+			_, err := compile(t, c, numberFns()).Run(t.Context(), Run{Invoker: inv, In: functions.Items(item(t, n{0})), Out: &collector{}})
 			wantStepError(t, err, "route", functions.ErrChain, "")
 			if err.Error() != tt.want {
 				t.Errorf("got %v\nwant %s", err, tt.want)

@@ -78,7 +78,7 @@ func TestRun_Voice(t *testing.T) {
 			var out collector
 			in := speech(t, "question")
 			in.Turn, in.Time, in.Seq = 3, time.Unix(1000, 0), 99
-			report, err := p.Run(t.Context(), Run{ID: "r1", Invoker: inv, In: in, Out: &out})
+			report, err := p.Run(t.Context(), Run{ID: "r1", Invoker: inv, In: functions.Items(in), Out: &out})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -131,7 +131,7 @@ func TestRun_Streams(t *testing.T) {
 			at = append(at, time.Since(begin))
 			return nil
 		})
-		report, err := p.Run(t.Context(), Run{Invoker: inv, In: item(t, n{}), Out: out})
+		report, err := p.Run(t.Context(), Run{Invoker: inv, In: functions.Items(item(t, n{})), Out: out})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -158,13 +158,13 @@ func TestRun_Timings(t *testing.T) {
 				"double": {Wake: 10, Queue: 20, FirstItem: 2 * time.Second, Total: 2 * time.Second, BytesIn: 3, BytesOut: 4},
 			},
 		}
-		report, err := p.Run(t.Context(), Run{Invoker: inv, In: item(t, n{}), Out: &collector{}})
+		report, err := p.Run(t.Context(), Run{Invoker: inv, In: functions.Items(item(t, n{})), Out: &collector{}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		want := Report{Graph: p.Hash(), Steps: []StepTiming{
-			{Step: "count", Timing: inv.timings["count"], Calls: 1},
-			{Step: "double", Start: time.Second, Calls: 3, Timing: functions.Timing{Wake: 30, Queue: 60, FirstItem: 2 * time.Second, Total: 6 * time.Second, BytesIn: 9, BytesOut: 12}},
+			{Step: "count", Timing: inv.timings["count"], Busy: time.Second, Calls: 1},
+			{Step: "double", Start: time.Second, Busy: 6 * time.Second, Calls: 3, Timing: functions.Timing{Wake: 30, Queue: 60, FirstItem: 2 * time.Second, Total: 6 * time.Second, BytesIn: 9, BytesOut: 12}},
 		}}
 		if diff := cmp.Diff(want, report); diff != "" {
 			t.Errorf("report (-want +got):\n%s", diff)
@@ -201,7 +201,7 @@ func TestRun_BackPressure(t *testing.T) {
 		})
 		done := make(chan error)
 		go func() {
-			_, err := p.Run(t.Context(), Run{Invoker: inv, In: item(t, n{}), Out: out, EdgeItems: 3})
+			_, err := p.Run(t.Context(), Run{Invoker: inv, In: functions.Items(item(t, n{})), Out: out, EdgeItems: 3})
 			done <- err
 		}()
 		synctest.Wait()
@@ -237,7 +237,7 @@ func TestRun_EdgeBytes(t *testing.T) {
 		out := functions.SinkFunc(func(context.Context, functions.Item) error { <-gate; return nil })
 		done := make(chan error)
 		go func() {
-			_, err := p.Run(t.Context(), Run{Invoker: inv, In: item(t, n{}), Out: out, EdgeBytes: 2500})
+			_, err := p.Run(t.Context(), Run{Invoker: inv, In: functions.Items(item(t, n{})), Out: out, EdgeBytes: 2500})
 			done <- err
 		}()
 		synctest.Wait()
@@ -277,7 +277,7 @@ func TestRun_FanOut(t *testing.T) {
 			return slow(ctx, in, send)
 		}
 		var out collector
-		if _, err := p.Run(t.Context(), Run{Invoker: inv, In: item(t, n{}), Out: &out, EdgeItems: 4}); err != nil {
+		if _, err := p.Run(t.Context(), Run{Invoker: inv, In: functions.Items(item(t, n{})), Out: &out, EdgeItems: 4}); err != nil {
 			t.Fatal(err)
 		}
 		if calls("double") != 50 || calls("slow") != 50 || calls("other") != 50 || len(out.items) != 1 {
@@ -315,7 +315,7 @@ func TestRun_UntakenBranch(t *testing.T) {
 				"double": apply(t, func(v n) n { return v }),
 			}}
 			var out collector
-			if _, err := p.Run(t.Context(), Run{Invoker: inv, In: item(t, n{in}), Out: &out}); err != nil {
+			if _, err := p.Run(t.Context(), Run{Invoker: inv, In: functions.Items(item(t, n{in})), Out: &out}); err != nil {
 				t.Fatal(err)
 			}
 			if got := strings.Join(inv.called(), " "); got != want.called || len(out.items) != want.items {
@@ -332,7 +332,7 @@ func TestRun_PassThrough(t *testing.T) {
 		inv := &fake{impls: map[string]impl{"inc": apply(t, func(v n) n { return n{v.N + 1} })}}
 		for in, want := range map[int]int{1: 2, 6: 7, 7: 7} {
 			var out collector
-			if _, err := p.Run(t.Context(), Run{Invoker: inv, In: item(t, n{in}), Out: &out}); err != nil {
+			if _, err := p.Run(t.Context(), Run{Invoker: inv, In: functions.Items(item(t, n{in})), Out: &out}); err != nil {
 				t.Fatal(err)
 			}
 			if got := decode[n](t, out.items[0]).N; got != want || len(out.items) != 1 {
@@ -350,13 +350,13 @@ func TestRun_Last(t *testing.T) {
 			"inc":   apply(t, func(v n) n { return n{v.N + 10} }),
 		}}
 		var out collector
-		if _, err := p.Run(t.Context(), Run{Invoker: inv, In: item(t, n{3}), Out: &out}); err != nil {
+		if _, err := p.Run(t.Context(), Run{Invoker: inv, In: functions.Items(item(t, n{3})), Out: &out}); err != nil {
 			t.Fatal(err)
 		}
 		if got := decode[n](t, out.items[0]).N; got != 13 || len(out.items) != 1 || out.items[0].Seq != 0 {
 			t.Errorf("got %d in %d items, seq %d; want 13 in one, seq 0", got, len(out.items), out.items[0].Seq)
 		}
-		_, err := p.Run(t.Context(), Run{Invoker: inv, In: item(t, n{0}), Out: &out})
+		_, err := p.Run(t.Context(), Run{Invoker: inv, In: functions.Items(item(t, n{0})), Out: &out})
 		wantStepError(t, err, "last", functions.ErrChain, "the stream count ended without an item, so it has no last one")
 	})
 }
@@ -382,7 +382,7 @@ func TestRun_Observe(t *testing.T) {
 			mu.Unlock()
 		}
 		var out collector
-		_, err := p.Run(t.Context(), Run{Invoker: inv, In: speech(t, "?"), Out: &out, Observe: []string{"transcribe", "route", "answer", "sorry"}, Observed: observed})
+		_, err := p.Run(t.Context(), Run{Invoker: inv, In: functions.Items(speech(t, "?")), Out: &out, Observe: []string{"transcribe", "route", "answer", "sorry"}, Observed: observed})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -391,7 +391,7 @@ func TestRun_Observe(t *testing.T) {
 			t.Errorf("observed (-want +got):\n%s", diff)
 		}
 
-		_, err = p.Run(t.Context(), Run{Invoker: inv, In: speech(t, "?"), Out: &out, Observe: []string{"anser"}, Observed: observed})
+		_, err = p.Run(t.Context(), Run{Invoker: inv, In: functions.Items(speech(t, "?")), Out: &out, Observe: []string{"anser"}, Observed: observed})
 		if !errors.Is(err, functions.ErrInvalid) || !strings.Contains(err.Error(), `no step "anser" (did you mean "answer"?); the steps are transcribe, route, sorry, answer, speak`) {
 			t.Errorf("an unknown step: got %v", err)
 		}
@@ -421,7 +421,7 @@ func TestRun_Blobs(t *testing.T) {
 			},
 		}}
 		var out collector
-		if _, err := p.Run(t.Context(), Run{Invoker: inv, In: speech(t, "sound"), Out: &out}); err != nil {
+		if _, err := p.Run(t.Context(), Run{Invoker: inv, In: functions.Items(speech(t, "sound")), Out: &out}); err != nil {
 			t.Fatal(err)
 		}
 		if got := heard(out.items); got != "pixels|sound" && got != "sound|pixels" {
@@ -433,24 +433,27 @@ func TestRun_Blobs(t *testing.T) {
 			c.Pic.Digest = functions.DigestOf([]byte("something else"))
 			return send(item(t, c))
 		}
-		_, err := p.Run(t.Context(), Run{Invoker: inv, In: speech(t, "sound"), Out: &out})
+		_, err := p.Run(t.Context(), Run{Invoker: inv, In: functions.Items(speech(t, "sound")), Out: &out})
 		wantStepError(t, err, "keep", functions.ErrFunction, "which came neither with it nor with the input")
 
 		inv.impls["keep"] = func(_ context.Context, in functions.Item, send func(functions.Item) error) error {
 			return send(functions.Item{Value: []byte{0xff}})
 		}
-		_, err = p.Run(t.Context(), Run{Invoker: inv, In: speech(t, "sound"), Out: &out})
+		_, err = p.Run(t.Context(), Run{Invoker: inv, In: functions.Items(speech(t, "sound")), Out: &out})
 		wantStepError(t, err, "keep", functions.ErrFunction, "what its output's type does not allow")
 	})
 }
 
 func TestRun_Refuses(t *testing.T) {
 	p := compile(t, chain(call("inc", "in")), numberFns())
-	good := Run{Invoker: &fake{}, In: item(t, n{}), Out: &collector{}}
+	good := Run{Invoker: &fake{impls: map[string]impl{"inc": hang}}, In: functions.Items(item(t, n{})), Out: &collector{}}
 	for name, change := range map[string]func(*Run){
 		"no invoker":       func(r *Run) { r.Invoker = nil },
 		"no sink":          func(r *Run) { r.Out = nil },
-		"no value":         func(r *Run) { r.In.Value = nil },
+		"no source":        func(r *Run) { r.In = nil },
+		"no item":          func(r *Run) { r.In = functions.Items() },
+		"no value":         func(r *Run) { r.In = functions.Items(functions.Item{}) },
+		"two items":        func(r *Run) { r.In = functions.Items(item(t, n{}), item(t, n{})) },
 		"nobody to look":   func(r *Run) { r.Observe = []string{"inc"} },
 		"an unknown step":  func(r *Run) { r.Observe, r.Observed = []string{"in"}, func(string, functions.Item) {} },
 		"an input as step": func(r *Run) { r.Observe, r.Observed = []string{spec.Input}, func(string, functions.Item) {} },
@@ -476,7 +479,7 @@ func TestRun_Concurrent(t *testing.T) {
 		for i := range 20 {
 			wg.Go(func() {
 				var out collector
-				if _, err := p.Run(t.Context(), Run{Invoker: inv, In: item(t, n{i + 1}), Out: &out}); err != nil {
+				if _, err := p.Run(t.Context(), Run{Invoker: inv, In: functions.Items(item(t, n{i + 1})), Out: &out}); err != nil {
 					t.Error(err)
 				} else if got := decode[n](t, out.items[0]).N; got != 21 {
 					t.Errorf("got %d, want 21", got)
@@ -501,9 +504,11 @@ func BenchmarkRun(b *testing.B) {
 		}
 		return functions.Timing{}, out.Send(ctx, it)
 	})
-	r := Run{Invoker: inv, In: item(b, n{1}), Out: functions.SinkFunc(func(context.Context, functions.Item) error { return nil })}
+	in := item(b, n{1})
+	r := Run{Invoker: inv, Out: functions.SinkFunc(func(context.Context, functions.Item) error { return nil })}
 	b.ReportAllocs()
 	for b.Loop() {
+		r.In = functions.Items(in)
 		if _, err := p.Run(b.Context(), r); err != nil {
 			b.Fatal(err)
 		}
@@ -528,7 +533,7 @@ func BenchmarkStream(b *testing.B) {
 	})
 	b.ReportAllocs()
 	b.ResetTimer() // b.N items in one run: b.Loop would make a run of each
-	if _, err := p.Run(b.Context(), Run{Invoker: inv, In: it, Out: functions.SinkFunc(func(context.Context, functions.Item) error { return nil })}); err != nil {
+	if _, err := p.Run(b.Context(), Run{Invoker: inv, In: functions.Items(it), Out: functions.SinkFunc(func(context.Context, functions.Item) error { return nil })}); err != nil {
 		b.Fatal(err)
 	}
 }

@@ -43,7 +43,7 @@ func TestRun_Wake(t *testing.T) {
 			return first(ctx, in, send)
 		})
 		begin := time.Now()
-		if _, err := p.Run(t.Context(), Run{Invoker: inv, In: speech(t, "?"), Out: &collector{}}); err != nil {
+		if _, err := p.Run(t.Context(), Run{Invoker: inv, In: functions.Items(speech(t, "?")), Out: &collector{}}); err != nil {
 			t.Fatal(err)
 		}
 		if d := time.Since(begin); d != time.Second {
@@ -63,7 +63,7 @@ func TestRun_WakeFails(t *testing.T) {
 			impls:  map[string]impl{"inc": sleep(time.Second, apply(t, func(v n) n { return v }))},
 			onWake: func(context.Context, []functions.Ref, []functions.Ref) error { return functions.ErrColdStart },
 		}
-		_, err := p.Run(t.Context(), Run{Invoker: inv, In: item(t, n{}), Out: &collector{}, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		_, err := p.Run(t.Context(), Run{Invoker: inv, In: functions.Items(item(t, n{})), Out: &collector{}, Log: slog.New(slog.NewTextHandler(&log, nil))})
 		if err != nil || !strings.Contains(log.String(), "start failed") {
 			t.Errorf("got %v, log %q; want a run that is well and a line in the log", err, log.String())
 		}
@@ -81,7 +81,7 @@ func TestRun_WakeEndsWithTheRun(t *testing.T) {
 				return context.Cause(ctx)
 			},
 		}
-		if _, err := p.Run(t.Context(), Run{Invoker: inv, In: item(t, n{}), Out: &collector{}}); err != nil {
+		if _, err := p.Run(t.Context(), Run{Invoker: inv, In: functions.Items(item(t, n{})), Out: &collector{}}); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -17,8 +17,13 @@ type Chain struct {
 	Steps []Step `json:"steps"`
 	// Out names the step whose output is the chain's.
 	Out string `json:"out"`
-	Pos string `json:"-"` // file:line or file:line:col
+	// Interrupt says what interrupts a turn by itself: InterruptOnset, or nothing.
+	Interrupt string `json:"interrupt,omitempty"`
+	Pos       string `json:"-"` // file:line or file:line:col
 }
+
+// InterruptOnset ends all earlier turns when a step opens a new one.
+const InterruptOnset = "onset"
 
 // Op is what a step does.
 type Op string
