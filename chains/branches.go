@@ -72,6 +72,10 @@ func (c *compiler) expression(n *node, env *celEnv, s site) {
 		pos, text := s.at(f)
 		c.fault(pos, n.step.Name, functions.ErrInvalid, "%s", text)
 	}
+	if len(faults) == 0 && x.readsIn && c.plan.in.Stream {
+		c.fault(s.pos, n.step.Name, functions.ErrInvalid, "case %d: expression %s reads in, and the chain's input is a stream; read what a step makes of it", s.nth, quote(s.text))
+		return
+	}
 	if len(faults) == 0 {
 		x.site = s
 		n.route.exprs = append(n.route.exprs, x)

@@ -186,16 +186,13 @@ func (m *Manifest) Validate() error {
 			fault("%s: %v", p.name, err)
 		}
 	}
-	if m.In.Stream {
-		fault("a stream as input is not supported yet; take one value")
-	}
 	switch m.Kind {
 	case KindWASI:
 		if m.Output == nil || (m.Output.File == "") == !m.Output.Stdout {
 			fault("a wasi command needs out: {file: NAME} or out: {stdout: true}")
 		}
-		if m.Out.Stream {
-			fault("a wasi command gives one value, not a stream")
+		if m.In.Stream || m.Out.Stream {
+			fault("a wasi command takes one value and gives one, no streams")
 		}
 	default:
 		if m.Output != nil {

@@ -36,7 +36,7 @@ func (s *Server) execute(ctx context.Context, r run) (chains.Report, error) {
 		}
 	}
 	report, err := r.chain.Run(ctx, chains.Run{
-		ID: r.id, Invoker: s.deps.Node, In: r.in, MaxItemBytes: s.cfg.MaxItem,
+		ID: r.id, Invoker: s.deps.Node, In: functions.Items(r.in), MaxItemBytes: s.cfg.MaxItem,
 		Out: functions.SinkFunc(func(ctx context.Context, it functions.Item) error {
 			s.hold(it)
 			return r.out(ctx, it)

@@ -39,16 +39,13 @@ func define[I, O any](pos, name string, build func(*Steps, Val[I]) Val[O]) (Chai
 		s.faults = append(s.faults, fmt.Errorf("%s: %w", pos, err))
 	}
 	c := Chain[I, O]{in: s.side(pos, "input", reflect.TypeFor[I]()), out: s.side(pos, "output", reflect.TypeFor[O]())}
-	if c.in.Stream {
-		s.fault(pos, "the chain's input is a stream, which is not supported yet; take one value")
-	}
 	if build == nil {
 		s.fault(pos, "the func that adds the steps is nil")
 		return Chain[I, O]{}, s.err()
 	}
 	result := build(s, Val[I]{from: &source{steps: s, block: top, name: spec.Input}})
 	s.done = true
-	c.spec = spec.Chain{Name: name, Steps: top.steps, Out: s.use(result.from, pos, "the chain's output"), Pos: pos}
+	c.spec = spec.Chain{Name: name, Steps: top.steps, Out: s.use(result.from, pos, "the chain's output"), Interrupt: s.interrupt, Pos: pos}
 	if len(top.steps) == 0 {
 		s.fault(pos, "the chain has no steps")
 	}

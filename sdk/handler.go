@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/catenary-run/catenary/functions"
 )
@@ -21,7 +22,8 @@ type Handler func(ctx context.Context, in functions.Source, out functions.Sink) 
 // NewHandler ties an implementation to its contract. It is for packages that serve implementations.
 func NewHandler[I, O any](codec Codec, f Func[I, O], impl func(context.Context, I) (O, error)) Handler {
 	return func(ctx context.Context, src functions.Source, sink functions.Sink) error {
-		in, err := Receive[I](ctx, codec, src)
+		last := &lastItem{src: src, sink: sink}
+		in, err := Receive[I](ctx, codec, last)
 		if err != nil {
 			return fmt.Errorf("function %s: input: %w", f.name, err)
 		}
@@ -29,8 +31,32 @@ func NewHandler[I, O any](codec Codec, f Func[I, O], impl func(context.Context, 
 		if err != nil {
 			return err
 		}
-		return send(ctx, codec, sink, out)
+		return Send(ctx, codec, last, out)
 	}
+}
+
+// lastItem gives every item that is sent the turn and the time of the one that was received last. It is for one
+// goroutine: an implementation that returns a [Stream] reads its input and makes its output in turns.
+type lastItem struct {
+	src  functions.Source
+	sink functions.Sink
+	turn uint64
+	time time.Time
+}
+
+// Recv implements functions.Source.
+func (l *lastItem) Recv(ctx context.Context) (functions.Item, error) {
+	it, err := l.src.Recv(ctx)
+	if err == nil {
+		l.turn, l.time = it.Turn, it.Time
+	}
+	return it, err
+}
+
+// Send implements functions.Sink.
+func (l *lastItem) Send(ctx context.Context, it functions.Item) error {
+	it.Turn, it.Time = l.turn, l.time
+	return l.sink.Send(ctx, it)
 }
 
 // Receive reads a T from src: one value, or, if T is a [Stream], an iterator over all of them, which reads src as it is
@@ -68,8 +94,9 @@ func (Stream[T]) receive(ctx context.Context, codec Codec, src functions.Source)
 	})
 }
 
-// send sends v: itself, or, if it is a Stream, all that it yields.
-func send(ctx context.Context, codec Codec, sink functions.Sink, v any) error {
+// Send sends v to sink: itself, or, if it is a [Stream], all that it yields, as it is ranged over. It is for packages that
+// serve functions or call chains.
+func Send(ctx context.Context, codec Codec, sink functions.Sink, v any) error {
 	if stream, ok := v.(streamType); ok {
 		return stream.send(ctx, codec, sink)
 	}
@@ -91,7 +118,7 @@ func (s Stream[T]) send(ctx context.Context, codec Codec, sink functions.Sink) e
 			return false // an iterator that does not stop when it is told to
 		}
 		if failed = err; err == nil {
-			failed = send(ctx, codec, sink, v)
+			failed = Send(ctx, codec, sink, v)
 		}
 		return failed == nil
 	})

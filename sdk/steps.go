@@ -20,6 +20,8 @@ type Steps struct {
 	faults []error
 	done   bool
 
+	interrupt string // spec.Chain.Interrupt
+
 	contracts []FuncDescription // of the functions, each once, in the order of their first use
 }
 
@@ -45,6 +47,13 @@ func (s *Steps) open(pos string) {
 	case s.done:
 		panic(fmt.Sprintf("sdk: %s: a step is added to chain %s after its Define has returned", pos, s.name))
 	}
+}
+
+// InterruptOnOnset makes every new turn interrupt the one before: when the function that opens turns hears the caller
+// begin to speak, all that was still to come of the last answer is dropped. Without it only the caller interrupts.
+func (s *Steps) InterruptOnOnset() {
+	s.open(caller())
+	s.interrupt = spec.InterruptOnset
 }
 
 // claim takes the name for the step at pos. Rename says how to give it another one.
@@ -88,8 +97,8 @@ func (s *Steps) apply(pos string, op spec.Op, fn string, describe func() (FuncDe
 		s.faults = append(s.faults, fmt.Errorf("%s: %w", pos, err))
 	} else if contract, err := describe(); err != nil {
 		s.faults = append(s.faults, fmt.Errorf("%s: %w", pos, err))
-	} else if contract.In.Stream {
-		s.fault(pos, "function %s takes a stream, which is not supported yet; let it take one value and use sdk.Each", fn)
+	} else if op == spec.OpEach && contract.In.Stream {
+		s.fault(pos, "function %s takes a stream; sdk.Each needs one that takes one value: use sdk.Call", fn)
 	} else if op == spec.OpEach && contract.Out.Stream {
 		s.fault(pos, "function %s gives a stream for each value; sdk.Each needs one that gives one value", fn)
 	} else {

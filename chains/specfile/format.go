@@ -13,6 +13,9 @@ import (
 func Format(c spec.Chain) []byte {
 	root := node(yaml.MappingNode)
 	put(root, "chain", text(c.Name))
+	if c.Interrupt != "" {
+		put(root, "interrupt", text(c.Interrupt))
+	}
 	put(root, "steps", steps(c.Steps, spec.Input))
 	if len(c.Steps) == 0 || c.Out != c.Steps[len(c.Steps)-1].Name {
 		put(root, "out", text(c.Out))

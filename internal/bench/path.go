@@ -180,7 +180,7 @@ func (p *path) run(ctx context.Context, invoker functions.Invoker) (time.Duratio
 	var got out
 	answered := errors.New("no answer came")
 	start := time.Now()
-	_, err = p.plan.Run(ctx, chains.Run{ID: "bench", Invoker: invoker, In: functions.Item{Value: v}, Out: functions.SinkFunc(func(_ context.Context, it functions.Item) error {
+	_, err = p.plan.Run(ctx, chains.Run{ID: "bench", Invoker: invoker, In: functions.Items(functions.Item{Value: v}), Out: functions.SinkFunc(func(_ context.Context, it functions.Item) error {
 		answered = value.Decode(it.Value, &got)
 		return nil
 	})})

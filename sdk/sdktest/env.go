@@ -35,7 +35,8 @@ func (e *env) Log(level slog.Level, line string) {
 	e.bench.t.Logf("%s %s: %s", level, e.call.Step, line)
 }
 
-func (*env) Turns() *functions.Turns { return nil }
+// Turns implements sdk.Env.
+func (e *env) Turns() *functions.Turns { return e.call.Turns }
 
 // Generate implements sdk.Env.
 func (e *env) Generate(_ context.Context, model string, req functions.Generation) (functions.Tokens, error) {

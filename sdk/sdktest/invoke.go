@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/catenary-run/catenary/functions"
@@ -16,14 +17,21 @@ import (
 type binding struct {
 	name    string
 	in, out functions.Port
-	err     error // of the ports
+	turns   bool
+	err     error // of the contract
 	handler sdk.Handler
 }
 
 // Bind implements f with a Go func, which may use what package sdk offers to implementations: blobs, models and the log.
 func Bind[I, O any](f sdk.Func[I, O], impl func(context.Context, I) (O, error)) Option {
-	in, out, err := f.Ports()
-	return &binding{f.Name(), in, out, err, sdk.NewHandler(value.Codec{}, f, impl)}
+	d, err := f.Describe()
+	return &binding{d.Name, d.In, d.Out, d.Turns, err, sdk.NewHandler(value.Codec{}, f, impl)}
+}
+
+// BindDuplex is [Bind] for a full-duplex implementation.
+func BindDuplex[I, O any](f sdk.Func[sdk.Stream[I], sdk.Stream[O]], impl sdk.Duplex[I, O]) Option {
+	d, err := f.Describe()
+	return &binding{d.Name, d.In, d.Out, d.Turns, err, sdk.NewDuplexHandler(value.Codec{}, f, impl)}
 }
 
 func (f *binding) apply(b *bench) error {
@@ -46,9 +54,10 @@ func (b *bench) Invoke(ctx context.Context, call functions.Call, in functions.So
 	e := &env{bench: b, call: call}
 	start := time.Now()
 	var timing functions.Timing
+	var bytesIn atomic.Int64 // input and output go side by side
 	source := sourceFunc(func(ctx context.Context) (functions.Item, error) {
 		it, err := in.Recv(ctx)
-		timing.BytesIn += it.Size()
+		bytesIn.Add(it.Size())
 		e.blobs.keep(it.Blobs)
 		return it, err
 	})
@@ -61,10 +70,11 @@ func (b *bench) Invoke(ctx context.Context, call functions.Call, in functions.So
 			timing.FirstItem = time.Since(start)
 		}
 		timing.BytesOut += sent.Size()
+		sent.Turn, sent.Time = it.Turn, it.Time
 		return out.Send(ctx, sent)
 	})
 	err := e.serve(sdk.WithEnv(ctx, e), f, source, sink)
-	timing.Total = time.Since(start)
+	timing.Total, timing.BytesIn = time.Since(start), bytesIn.Load()
 	if err != nil {
 		err = &functions.InvokeError{Func: f.name, Version: call.Ref.Digest, Err: err}
 	}

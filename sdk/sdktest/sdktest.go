@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/catenary-run/catenary/chains"
@@ -27,13 +28,11 @@ func Run[I, O any](t testing.TB, c sdk.Chain[I, O], in I, options ...Option) (ou
 	if err != nil {
 		return out, err
 	}
-	item, err := b.input(c, in)
-	if err != nil {
-		t.Fatalf("sdktest: chain %s: input: %v", c.Name(), err)
-	}
+	src, stop := b.input(t, c.Name(), plan.In(), in)
+	defer stop()
 	var items []functions.Item
 	_, err = plan.Run(t.Context(), chains.Run{
-		ID: t.Name(), Invoker: b, In: item,
+		ID: t.Name(), Invoker: b, In: src,
 		Out: functions.SinkFunc(func(_ context.Context, it functions.Item) error {
 			items = append(items, it)
 			b.blobs.keep(it.Blobs)
@@ -106,7 +105,7 @@ func (b *bench) plan(c spec.Chain) (*chains.Plan, error) {
 	for name, f := range b.functions {
 		b.manifests[name] = &functions.Manifest{
 			Name: name, Kind: functions.KindWASM, Artifact: functions.DigestOf([]byte(name)),
-			In: f.in, Out: f.out, Uses: functions.Uses{Models: names},
+			In: f.in, Out: f.out, Turns: f.turns, Uses: functions.Uses{Models: names},
 		}
 	}
 	g, err := chains.NewGraph(c, b.manifests, models)
@@ -116,19 +115,30 @@ func (b *bench) plan(c spec.Chain) (*chains.Plan, error) {
 	return chains.Compile(g, b.manifests)
 }
 
-// input returns the item that a door would have made of in.
-func (b *bench) input(c interface {
-	Ports() (in, out functions.Port, err error)
-}, in any) (functions.Item, error) {
-	port, _, err := c.Ports()
-	if err != nil {
-		return functions.Item{}, err
+// input returns what a door would have made of in, and what ends it.
+func (b *bench) input(t testing.TB, chain string, port functions.Port, in any) (src functions.Source, stop func()) {
+	t.Helper()
+	edge := functions.NewStream(0, 0)
+	sink := functions.SinkFunc(func(ctx context.Context, it functions.Item) error {
+		it, err := b.item(port.Schema, it.Value, b.blobs)
+		if err != nil {
+			return fmt.Errorf("sdktest: chain %s: input: %w", chain, err)
+		}
+		return edge.Send(ctx, it)
+	})
+	if !port.Stream {
+		if err := sdk.Send(t.Context(), value.Codec{}, sink, in); err != nil {
+			t.Fatalf("%v", err)
+		}
+		edge.CloseSend(nil)
+		return edge, func() {}
 	}
-	v, err := value.Encode(in)
-	if err != nil {
-		return functions.Item{}, err
+	var feeding sync.WaitGroup
+	feeding.Go(func() { edge.CloseSend(sdk.Send(t.Context(), value.Codec{}, sink, in)) })
+	return edge, func() {
+		edge.CloseRecv(nil)
+		feeding.Wait()
 	}
-	return b.item(port.Schema, v, b.blobs)
 }
 
 // item checks v and adds the blobs that it refers to, as found in from.

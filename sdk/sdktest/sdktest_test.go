@@ -332,3 +332,50 @@ func TestModel_KeepsToMaxTokens(t *testing.T) {
 		}
 	}
 }
+
+// TestRun_Streams runs a chain of streams: one step pairs what it reads, one counts in full duplex and opens turns.
+func TestRun_Streams(t *testing.T) {
+	pair := sdk.NewFunc[sdk.Stream[string], sdk.Stream[string]]("pair")
+	count := sdk.NewFunc[sdk.Stream[string], sdk.Stream[word]]("count").OpensTurns()
+	pairs := sdk.MustDefine("pairs", func(s *sdk.Steps, in sdk.Val[sdk.Stream[string]]) sdk.Val[sdk.Stream[word]] {
+		return sdk.Call(s, count, sdk.Call(s, pair, in))
+	})
+	in := sdk.StreamOf(slices.Values([]string{"a", "b", "c"}))
+	out, err := sdktest.Run(t, pairs, in,
+		sdktest.Bind(pair, func(_ context.Context, in sdk.Stream[string]) (sdk.Stream[string], error) {
+			return func(yield func(string, error) bool) {
+				for v, err := range in {
+					if !yield(v+v, err) {
+						return
+					}
+				}
+			}, nil
+		}),
+		sdktest.BindDuplex(count, func(ctx context.Context, in *sdk.Receiver[string], out *sdk.Sender[word]) error {
+			for turn := uint64(0); ; turn++ {
+				m, err := in.Recv(ctx)
+				if err == io.EOF {
+					return nil
+				}
+				if err == nil {
+					err = out.Send(ctx, sdk.Msg[word]{Value: word{m.Value, int(turn)}, Turn: turn})
+				}
+				if err != nil {
+					return err
+				}
+			}
+		}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []word
+	for v, err := range out {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, v)
+	}
+	if diff := cmp.Diff([]word{{"aa", 0}, {"bb", 1}, {"cc", 2}}, got); diff != "" {
+		t.Error(diff)
+	}
+}
