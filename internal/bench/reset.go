@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,9 +15,9 @@ import (
 )
 
 const (
-	resetRounds = 3000
-	resetWarm   = 50 // calls of each arm before it is measured
-	resetRare   = 30 // the arms that take hundreds of times longer run once in so many rounds
+	resetRounds = 200
+	resetWarm   = 5  // rounds before it is measured
+	resetBlock  = 20 // calls of one arm in a row: back to back, then it is the next one's turn
 )
 
 // benchReset measures a call that finds fresh state, back to back: from a new plain instance, from a new copy-on-write
@@ -45,7 +46,7 @@ func benchReset(ctx context.Context, rec *recorder) error {
 			to = silent
 		}
 		for _, a := range arms {
-			if err := a.round(ctx, to, i); err != nil {
+			if err := a.round(ctx, to); err != nil {
 				return fmt.Errorf("%s: %w", a.name, err)
 			}
 		}
@@ -108,57 +109,79 @@ func (a *resetArms) close(ctx context.Context) {
 	a.base.rt.Close(ctx)
 }
 
-// round runs each arm once, and those that take long now and then.
-func (a *resetArms) round(ctx context.Context, rec *recorder, i int) error {
-	took := func(arm string, since time.Time) {
-		rec.add(a.name+": "+arm, "us", float64(time.Since(since))/1e3)
+// round gives each arm its turn. The one that takes hundreds of times longer has a single call.
+func (a *resetArms) round(ctx context.Context, rec *recorder) error {
+	for _, turn := range []struct {
+		calls int
+		call  func(context.Context, *recorder) error
+	}{
+		{resetBlock, a.neverReset}, {resetBlock, a.reset}, {resetBlock, a.newInstance}, {1, a.newPlain},
+	} {
+		for range turn.calls {
+			if err := turn.call(ctx, rec); err != nil {
+				return err
+			}
+		}
 	}
+	return nil
+}
+
+func (a *resetArms) took(rec *recorder, arm string, since time.Time) {
+	rec.add(a.name+": "+arm, "us", float64(time.Since(since))/1e3)
+}
+
+func (a *resetArms) neverReset(ctx context.Context, rec *recorder) error {
 	start := time.Now()
 	if err := a.base.answer(ctx, a.kept); err != nil {
 		return err
 	}
-	took("plain wazero, never reset", start)
+	a.took(rec, "plain wazero, never reset", start)
+	return nil
+}
 
-	start = time.Now()
+func (a *resetArms) reset(ctx context.Context, rec *recorder) error {
+	start := time.Now()
 	if err := answer(ctx, a.inst); err != nil {
 		return err
 	}
-	took("catenary, call", start)
 	called := time.Now()
 	if err := a.inst.Reset(ctx); err != nil {
 		return err
 	}
-	took("catenary, reset", called)
-	took("catenary, call and reset", start)
+	a.took(rec, "catenary, call and reset", start)
+	a.took(rec, "catenary, the reset of it", called)
 	rec.add(a.name+": catenary, memory of the instance", "KiB", float64(a.inst.MemBytes())/1024)
+	return nil
+}
 
-	start = time.Now()
+func (a *resetArms) newInstance(ctx context.Context, rec *recorder) error {
+	start := time.Now()
 	inst, err := a.code.New(ctx)
 	if err != nil {
 		return err
 	}
 	if err := answer(ctx, inst); err != nil {
-		return err
+		return errors.Join(err, inst.Close())
 	}
 	if err := inst.Close(); err != nil {
 		return err
 	}
-	took("catenary, new instance", start)
+	a.took(rec, "catenary, new instance", start)
+	return nil
+}
 
-	if i%resetRare != 0 {
-		return nil
-	}
-	start = time.Now()
+func (a *resetArms) newPlain(ctx context.Context, rec *recorder) error {
+	start := time.Now()
 	mod, err := a.base.start(ctx)
 	if err != nil {
 		return err
 	}
 	if err := a.base.answer(ctx, mod); err != nil {
-		return err
+		return errors.Join(err, mod.Close(ctx))
 	}
 	if err := mod.Close(ctx); err != nil {
 		return err
 	}
-	took("plain wazero, new instance", start)
+	a.took(rec, "plain wazero, new instance", start)
 	return nil
 }
