@@ -27,6 +27,14 @@ type Config struct {
 	// MaxInstances bounds the instances of one WASM version. Default two per core: one that computes, and one that
 	// waits for a model.
 	MaxInstances int
+	// Spare is how many instances of a WASM version are ready beyond those in use, while it is hot: the next calls find
+	// them while others are being reset or replaced. Default 2.
+	Spare int
+	// MaxSessions bounds the instances of one WASM version whose calls last as long as a stream: they wait more than
+	// they compute. Default 1024.
+	MaxSessions int
+	// MaxPluginSessions bounds the processes of one plugin version whose calls last as long as a stream. Default 16.
+	MaxPluginSessions int
 	// MaxPlugins bounds the processes of one plugin version. Default one per core: plugins compute, and a further
 	// process would only take memory.
 	MaxPlugins int
@@ -44,19 +52,26 @@ type Config struct {
 func DefaultConfig() Config {
 	cores := runtime.GOMAXPROCS(0)
 	return Config{
-		IdleAfter:      5 * time.Minute,
-		QueueDepth:     64,
-		MaxInstances:   2 * cores,
-		MaxPlugins:     cores,
-		MemBytes:       memoryLimit() / 4,
-		PrepareTimeout: 5 * time.Minute,
-		StartTimeout:   30 * time.Second,
+		IdleAfter:    5 * time.Minute,
+		QueueDepth:   64,
+		MaxInstances: 2 * cores,
+		Spare:        2,
+		MaxSessions:  1024,
+		MaxPlugins:   cores,
+
+		MaxPluginSessions: 16,
+		MemBytes:          memoryLimit() / 4,
+		PrepareTimeout:    5 * time.Minute,
+		StartTimeout:      30 * time.Second,
 	}
 }
 
 // Validate returns all faults joined, each wrapping functions.ErrInvalid.
 func (c Config) Validate() error {
 	var faults []error
+	if c.Spare < 0 {
+		faults = append(faults, fmt.Errorf("%w: coldstart: spare must not be less than 0", functions.ErrInvalid))
+	}
 	for _, f := range []struct {
 		name string
 		bad  bool
@@ -65,6 +80,8 @@ func (c Config) Validate() error {
 		{"queue_depth", c.QueueDepth <= 0},
 		{"max_instances", c.MaxInstances <= 0},
 		{"max_plugins", c.MaxPlugins <= 0},
+		{"max_sessions", c.MaxSessions <= 0},
+		{"max_plugin_sessions", c.MaxPluginSessions <= 0},
 		{"mem_bytes", c.MemBytes <= 0},
 		{"prepare_timeout", c.PrepareTimeout <= 0},
 		{"start_timeout", c.StartTimeout <= 0},

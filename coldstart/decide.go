@@ -12,6 +12,7 @@ const (
 // spec is what does not change about a pool.
 type spec struct {
 	Max      int           // instances
+	Spare    int           // instances beyond those in use that are ready while the version is hot; one is if none is in use
 	Idle     time.Duration // how long an unused version stays hot
 	KeepCode bool          // whether the code stays when the instances have gone
 }
@@ -59,6 +60,11 @@ type state struct {
 	RetryAt  time.Time // no start before this
 }
 
+// hot reports whether the version was used within its idle time.
+func (s state) hot(idle time.Duration, now time.Time) bool {
+	return !s.LastUsed.IsZero() && now.Before(s.LastUsed.Add(idle))
+}
+
 // cooled returns the state of a version that is not hot any more, until it is used again.
 func (s state) cooled(idle time.Duration, now time.Time) state {
 	s.LastUsed = now.Add(-idle)
@@ -103,7 +109,8 @@ type decision struct {
 
 // decide says what to do about one pool.
 //
-//	wanted  = one instance per call, running or waiting; at least one while somebody wakes the version or it is hot
+//	needed  = one instance per call, running or waiting; at least one while somebody wakes the version
+//	wanted  = needed, and while the version is hot the spare ones, one instance at least
 //	start   = wanted (at most Max) - alive, once the code is there; one at a time after a failure. One that nobody waits
 //	          for, to be there for the next call, leaves the processor to those that somebody waits for, and the memory
 //	          to what is in use
@@ -131,26 +138,30 @@ func decide(sp spec, o observed, st state, now time.Time) (state, decision) {
 		st = st.cooled(sp.Idle, now) // or another instance would be started in its place
 	}
 	coolAt := st.LastUsed.Add(sp.Idle)
-	hot := !st.LastUsed.IsZero() && now.Before(coolAt) && !o.Stopping
+	hot := st.hot(sp.Idle, now) && !o.Stopping
 
-	wanted := o.Busy + o.Calls
-	if wanted == 0 && (hot || o.Wakers > 0) {
-		wanted = 1
+	needed := o.Busy + o.Calls
+	if o.Wakers > 0 {
+		needed = max(needed, 1)
 	}
-	wanted = min(wanted, sp.Max)
+	wanted := needed
+	if hot {
+		wanted = max(needed+sp.Spare, 1)
+	}
+	needed, wanted = min(needed, sp.Max), min(wanted, sp.Max)
 	missing := max(0, wanted-o.alive())
+	if urgent := max(0, needed-o.alive()); missing > urgent && !o.Stopping {
+		switch {
+		case o.Short, waiting > 0: // who waits goes first: what ends the wait asks again
+			missing = urgent
+		case o.Rush:
+			missing, d.Defer = urgent, true
+		}
+	}
 	if st.Failures > 0 {
 		missing = max(0, min(missing, 1-o.Starting)) // one start tries for all
 	}
 	paused := now.Before(st.RetryAt)
-	if missing > 0 && waiting == 0 && !o.Stopping {
-		switch {
-		case o.Short:
-			missing = 0
-		case o.Rush:
-			missing, d.Defer = 0, true
-		}
-	}
 
 	switch {
 	case o.Stopping:

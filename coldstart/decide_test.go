@@ -15,6 +15,7 @@ func TestDecide(t *testing.T) {
 	in := func(d time.Duration) time.Time { return now.Add(d) }
 	wasm := spec{Max: 4, Idle: 5 * time.Minute, KeepCode: true}
 	plugin := spec{Max: 2, Idle: 5 * time.Minute}
+	spare := spec{Max: 4, Spare: 2, Idle: 5 * time.Minute, KeepCode: true}
 	hot := state{LastUsed: ago(time.Minute)}
 	for _, tt := range []struct {
 		name string
@@ -61,6 +62,18 @@ func TestDecide(t *testing.T) {
 		{"one that failed does not", wasm, observed{Code: codeLoaded}, state{}, decision{Unload: true, Why: whyUnwanted}},
 		{"unless it was used", wasm, observed{Code: codeLoaded}, state{LastUsed: ago(time.Hour)}, decision{}},
 		{"a plugin's code goes with each deploy", plugin, observed{Code: codeLoaded}, state{Deployed: true}, decision{Unload: true, Why: whyIdle}},
+
+		{"spare ones are ready", spare, observed{Code: codeLoaded}, hot, decision{Start: 2, Next: in(4 * time.Minute)}},
+		{"beyond those in use", spare, observed{Busy: 1, Ready: []time.Time{now}, Code: codeLoaded}, hot, decision{Start: 1, Next: in(5 * time.Minute)}},
+		{"those that are reset are", spare, observed{Busy: 1, Resetting: 2, Code: codeLoaded}, hot, decision{Next: in(5 * time.Minute)}},
+		{"within max", spare, observed{Busy: 3, Code: codeLoaded}, hot, decision{Start: 1, Next: in(5 * time.Minute)}},
+		{"not before who waits", spare, observed{Calls: 1, Code: codeLoaded}, hot, decision{Start: 1, Next: in(5 * time.Minute)}},
+		{"nor before a wake", spare, observed{Wakers: 1, Code: codeLoaded}, state{}, decision{Start: 1, Next: in(5 * time.Minute)}},
+		{"nor in a rush", spare, observed{Busy: 1, Code: codeLoaded, Rush: true}, hot, decision{Defer: true, Next: in(5 * time.Minute)}},
+		{"nor without memory", spare, observed{Busy: 1, Code: codeLoaded, Short: true}, hot, decision{Next: in(5 * time.Minute)}},
+		{"one at a time after a failure", spare, observed{Code: codeLoaded}, state{LastUsed: ago(time.Minute), Failures: 1}, decision{Start: 1, Next: in(4 * time.Minute)}},
+		{"they stay while hot", spare, observed{Ready: []time.Time{ago(6 * time.Minute), ago(6 * time.Minute), ago(6 * time.Minute)}, Code: codeLoaded}, hot,
+			decision{Stop: 1, Why: whyIdle, Next: in(4 * time.Minute)}},
 
 		{"memory takes the idle", wasm, observed{Ready: []time.Time{ago(time.Minute)}, Code: codeLoaded, Reclaim: 1}, hot, decision{Stop: 1, Why: whyMemory}},
 		{"no more than needed", wasm, observed{Ready: []time.Time{ago(time.Minute), now}, Code: codeLoaded, Reclaim: 1}, hot,
@@ -113,7 +126,7 @@ func TestDecide_Properties(t *testing.T) {
 		when := rapid.Custom(func(t *rapid.T) time.Time {
 			return now.Add(time.Duration(rapid.IntRange(-20, 2).Draw(t, "minutes")) * time.Minute)
 		})
-		sp := spec{Max: rapid.IntRange(1, 5).Draw(t, "max"), Idle: 5 * time.Minute, KeepCode: rapid.Bool().Draw(t, "keep")}
+		sp := spec{Max: rapid.IntRange(1, 5).Draw(t, "max"), Spare: rapid.IntRange(0, 3).Draw(t, "spare"), Idle: 5 * time.Minute, KeepCode: rapid.Bool().Draw(t, "keep")}
 		o := observed{
 			Calls: few.Draw(t, "calls"), Wakers: few.Draw(t, "wakers"), Preparers: few.Draw(t, "preparers"), Deploys: few.Draw(t, "deploys"),
 			Ready: rapid.SliceOfN(when, 0, 4).Draw(t, "ready"), Busy: few.Draw(t, "busy"), Resetting: few.Draw(t, "resetting"),
@@ -163,7 +176,7 @@ func TestDecide_Properties(t *testing.T) {
 func TestDecide_Drains(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
-		sp := spec{Max: rapid.IntRange(1, 5).Draw(t, "max"), Idle: 5 * time.Minute, KeepCode: rapid.Bool().Draw(t, "keep")}
+		sp := spec{Max: rapid.IntRange(1, 5).Draw(t, "max"), Spare: rapid.IntRange(0, 3).Draw(t, "spare"), Idle: 5 * time.Minute, KeepCode: rapid.Bool().Draw(t, "keep")}
 		spent := rapid.Bool().Draw(t, "spent")
 		var o observed
 		var st state

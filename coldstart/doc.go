@@ -7,12 +7,15 @@
 //
 // A version is hot while it has an instance, parked while only its code is in memory, cold otherwise. It cools when it
 // has not been used for its idle time: of a WASM function the instances go and the code stays; of a plugin the process
-// goes, and its code with it. While a version is hot and a call has used up its instance, a fresh one is started for the
-// next call. The code that a deploy brings into memory stays if the deploy passes, and goes if it fails and nobody else
+// goes, and its code with it. While a version is hot, spare instances are ready beyond those in use: one that has served
+// is reset, or a fresh one is started in its place, when its caller has gone on. The code that a deploy brings into memory stays if the deploy passes, and goes if it fails and nobody else
 // wants it.
 //
 // Above the memory budget what nobody uses goes, the least recently used first, be it a hot instance or parked code: a
 // version that loses its last instance so counts as idle until it is used again.
+//
+// A call with a stream as its input holds its instance until the stream ends. It is a session of the models that it asks:
+// what they keep for it goes with it. It may last, so only an idle limit ends it, if its function has one.
 //
 // Deciding is pure: decide.go says, from what there is and what time it is, what to start and stop, and evict.go what has
 // to go for want of memory. The loop observes, asks, and has tasks do it. One mutex (Pools.mu) guards all state of all

@@ -258,7 +258,7 @@ type tester interface {
 func start(t tester, driver *fake, configure func(*Config)) (n *node, stop func()) {
 	n = &node{driver: driver, models: &fakeModels{}, ran: make(chan error, 1)}
 	config := DefaultConfig()
-	config.MaxInstances, config.MaxPlugins, config.MemBytes = 8, 2, 1<<30
+	config.MaxInstances, config.MaxPlugins, config.Spare, config.MemBytes = 8, 2, 0, 1<<30
 	if configure != nil {
 		configure(&config)
 	}
@@ -328,6 +328,14 @@ type fakeModels struct {
 	mu            sync.Mutex
 	asked         []functions.Ref // by Generate; guarded by mu
 	open          int             // generations; guarded by mu
+	sessions      []string        // that Generate was given; guarded by mu
+	over          []string        // that EndSession was given; guarded by mu
+}
+
+func (f *fakeModels) EndSession(session string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.over = append(f.over, session)
 }
 
 func (f *fakeModels) Wake(ctx context.Context, ref functions.Ref) error {
@@ -348,6 +356,7 @@ func (f *fakeModels) Generate(ctx context.Context, ref functions.Ref, req functi
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.asked = append(f.asked, ref)
+	f.sessions = append(f.sessions, req.Session)
 	f.open++
 	return &fakeTokens{f: f}, nil
 }

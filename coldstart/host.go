@@ -19,6 +19,7 @@ type host struct {
 	manifest *functions.Manifest
 	pins     []functions.Ref
 	turns    *functions.Turns
+	session  string // of its generations; empty for a call of one value
 	log      *slog.Logger
 
 	mu     sync.Mutex // guards the fields below
@@ -27,7 +28,7 @@ type host struct {
 }
 
 func newHost(p *Pools, m *functions.Manifest, instance string, call functions.Call) *host {
-	return &host{
+	h := &host{
 		models:   p.models,
 		manifest: m,
 		pins:     call.Models,
@@ -35,6 +36,10 @@ func newHost(p *Pools, m *functions.Manifest, instance string, call functions.Ca
 		log:      p.log.With("func", m.Name, "instance", instance, "run", call.Run, "step", call.Step),
 		open:     map[*hostTokens]struct{}{},
 	}
+	if m.In.Stream && len(m.Uses.Models) > 0 {
+		h.session = fmt.Sprintf("%s/%s/%d", call.Run, call.Step, p.sessions.Add(1))
+	}
+	return h
 }
 
 // Generate implements [functions.Host].
@@ -49,6 +54,7 @@ func (h *host) Generate(ctx context.Context, model string, req functions.Generat
 	if h.models == nil {
 		return nil, errNoModels(model)
 	}
+	req.Session = h.session // whatever the function says
 	tokens, err := h.models.Generate(ctx, h.pins[i], req)
 	if err != nil {
 		return nil, err
@@ -79,7 +85,7 @@ func (h *host) Log(level slog.Level, line string) {
 // Turns implements [functions.Host].
 func (h *host) Turns() *functions.Turns { return h.turns }
 
-// close ends the generations that the function has left open.
+// close ends the generations that the function has left open, and its session.
 func (h *host) close() {
 	h.mu.Lock()
 	h.closed = true
@@ -88,6 +94,9 @@ func (h *host) close() {
 	h.mu.Unlock()
 	for t := range open {
 		t.Tokens.Close()
+	}
+	if s, ok := h.models.(interface{ EndSession(string) }); ok && h.session != "" {
+		s.EndSession(h.session)
 	}
 }
 

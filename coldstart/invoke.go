@@ -38,7 +38,9 @@ func (p *Pools) Invoke(ctx context.Context, call functions.Call, in functions.So
 	id := l.inst.ID()
 	m := meter{began: began, in: in, out: out}
 	host := newHost(p, l.manifest, id, call)
+	ctx, stop := m.limitIdle(ctx, l.manifest)
 	err = p.guard("call", call.Ref, func() error { return l.inst.Serve(ctx, (*meterIn)(&m), (*meterOut)(&m), host) })
+	stop()
 	host.close()
 	l.release(err)
 	t.FirstItem = time.Duration(m.first.Load())
@@ -156,7 +158,7 @@ func (l *lease) release(err error) {
 
 // broken reports whether an instance whose call ended so can't be trusted any more.
 func broken(err error) bool {
-	for _, kind := range []error{functions.ErrTrap, functions.ErrUnavailable, functions.ErrMemoryLimit, functions.ErrTimeLimit} {
+	for _, kind := range []error{functions.ErrTrap, functions.ErrUnavailable, functions.ErrMemoryLimit, functions.ErrTimeLimit, functions.ErrIdleLimit} {
 		if errors.Is(err, kind) {
 			return true
 		}
@@ -171,6 +173,32 @@ type meter struct {
 	out               functions.Sink
 	first             atomic.Int64 // nanoseconds until the function had its first item out, 0 before
 	bytesIn, bytesOut atomic.Int64
+
+	idle  *time.Timer // ends the call; nil if it may be idle for any time
+	limit time.Duration
+}
+
+// limitIdle returns a context that ends when no item has passed for the function's idle limit, if it has one. Stop must be
+// called when the call has ended.
+func (m *meter) limitIdle(ctx context.Context, manifest *functions.Manifest) (_ context.Context, stop func()) {
+	if m.limit = manifest.CallLimits().Idle; m.limit == 0 {
+		return ctx, func() {}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	m.idle = time.AfterFunc(m.limit, func() {
+		cancel(fmt.Errorf("%w: no item went in or out for %s; raise limits.idle of function %s if that is sound", functions.ErrIdleLimit, m.limit, manifest.Name))
+	})
+	return ctx, func() {
+		m.idle.Stop()
+		cancel(nil)
+	}
+}
+
+// passed notes that an item has passed.
+func (m *meter) passed() {
+	if m.idle != nil {
+		m.idle.Reset(m.limit)
+	}
 }
 
 type (
@@ -183,6 +211,7 @@ func (m *meterIn) Recv(ctx context.Context) (functions.Item, error) {
 	it, err := m.in.Recv(ctx)
 	if err == nil {
 		m.bytesIn.Add(it.Size())
+		(*meter)(m).passed()
 	}
 	return it, err
 }
@@ -193,6 +222,7 @@ func (m *meterOut) Send(ctx context.Context, it functions.Item) error {
 	err := m.out.Send(ctx, it)
 	if err == nil {
 		m.bytesOut.Add(it.Size())
+		(*meter)(m).passed()
 	}
 	return err
 }

@@ -18,7 +18,9 @@ func TestPools_AreAnInvoker(t *testing.T) {
 		for _, f := range s.Functions {
 			all.fns[f.Manifest.Digest()] = f
 		}
-		pools, err := coldstart.New(coldstart.DefaultConfig(), coldstart.Deps{Drivers: []sandbox.Driver{all}, Manifests: all, Artifacts: all})
+		config := coldstart.DefaultConfig()
+		config.Spare = 0 // the suite counts what a wake starts
+		pools, err := coldstart.New(config, coldstart.Deps{Drivers: []sandbox.Driver{all}, Manifests: all, Artifacts: all})
 		if err != nil {
 			t.Fatal(err)
 		}

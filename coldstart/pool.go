@@ -157,13 +157,21 @@ func (pl *pool) observe(stopping bool) observed {
 
 // spec returns the bounds of the pool. Before its manifest is known nothing but a load can happen.
 func (pl *pool) spec(c Config) spec {
-	sp := spec{Max: c.MaxInstances, Idle: c.IdleAfter, KeepCode: true}
+	sp := spec{Max: c.MaxInstances, Spare: c.Spare, Idle: c.IdleAfter, KeepCode: true}
 	if pl.manifest != nil {
 		if pl.manifest.Idle > 0 {
 			sp.Idle = pl.manifest.Idle
 		}
+		switch plugin, session := pl.manifest.Kind == functions.KindPlugin, pl.manifest.In.Stream; {
+		case plugin && session:
+			sp.Max = c.MaxPluginSessions
+		case plugin:
+			sp.Max = c.MaxPlugins
+		case session:
+			sp.Max = c.MaxSessions
+		}
 		if pl.manifest.Kind == functions.KindPlugin {
-			sp.Max, sp.KeepCode = c.MaxPlugins, false
+			sp.Spare, sp.KeepCode = 0, false
 		}
 	}
 	return sp

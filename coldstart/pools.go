@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/catenary-run/catenary/functions"
@@ -25,6 +26,7 @@ type Pools struct {
 	log       *slog.Logger
 	metrics   *metrics
 	poke      chan struct{} // capacity 1: something has changed, decide again
+	sessions  atomic.Uint64 // numbers them
 
 	mu       sync.Mutex // guards the fields below, and all pools and instances
 	pools    map[functions.Digest]*pool
@@ -220,9 +222,10 @@ func (p *Pools) look(starts context.Context, pl *pool, reclaim int, now time.Tim
 	var d decision
 	o := pl.observe(p.stopping)
 	o.Rush, o.Short, o.Reclaim = len(p.rushing) > 0, p.short(pl), reclaim
-	// What replaces an instance that has served is no wake.
-	wake := o.Calls+o.Wakers > 0 && pl.running()+pl.starting+pl.resetting+pl.leaving == 0
-	pl.state, d = decide(pl.spec(p.config), o, pl.state, now)
+	// What replaces an instance of a version that is hot is no wake.
+	sp := pl.spec(p.config)
+	wake := o.Calls+o.Wakers > 0 && o.alive() == 0 && !pl.state.hot(sp.Idle, now)
+	pl.state, d = decide(sp, o, pl.state, now)
 	pl.nextLook = d.Next
 	if d.Defer {
 		p.deferred[pl] = struct{}{}

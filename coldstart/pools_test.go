@@ -532,7 +532,7 @@ func TestNew_Refuses(t *testing.T) {
 		t.Errorf("no driver: got %v, want ErrInvalid", err)
 	}
 	err := Config{QueueDepth: -1}.Validate()
-	if joined, ok := err.(interface{ Unwrap() []error }); !ok || len(joined.Unwrap()) != 7 {
-		t.Errorf("got %v, want all seven faults", err)
+	if joined, ok := err.(interface{ Unwrap() []error }); !ok || len(joined.Unwrap()) != 9 {
+		t.Errorf("got %v, want all nine faults", err)
 	}
 }
