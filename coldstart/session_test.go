@@ -141,14 +141,14 @@ func TestSpare_NextCallFindsAnInstance(t *testing.T) {
 		ref := n.function("f", nil)
 		n.call(t, ref)
 		time.Sleep(10 * time.Second) // the spare ones are there
-		for i := range 3 {
+		for i := range 2 {
 			if timing := n.call(t, ref); timing.Wake+timing.Queue != 0 {
 				t.Errorf("call %d in a row waited: %+v", i, timing)
 			}
 		}
 		time.Sleep(10 * time.Second)
-		if c := driver.counts(); c.live != 3 || c.starts != 3 {
-			t.Errorf("%d instances are there after %d starts, want 3 of each", c.live, c.starts)
+		if c := driver.counts(); c.live < 2 || c.live > 3 || c.starts != c.live {
+			t.Errorf("%d instances are there after %d starts, want two spare ones, and one if it was seen to be in use", c.live, c.starts)
 		}
 	})
 }
