@@ -25,12 +25,44 @@ type Stream struct {
 	maxBytes int64
 
 	mu      sync.Mutex // guards the fields below
-	items   []Item
+	items   queue
 	bytes   int64
 	first   uint64        // items of earlier turns are dropped
 	sendErr error         // set by CloseSend: io.EOF, or why the writer failed
 	recvErr error         // set by CloseRecv: why the reader is gone
-	changed chan struct{} // closed and replaced at every change that a waiter may wait for
+	changed chan struct{} // closed at the next change; nil while nobody waits for it
+}
+
+// queue holds items in order. It uses its memory again.
+type queue struct {
+	items []Item // those before head are gone
+	head  int
+}
+
+func (q *queue) len() int { return len(q.items) - q.head }
+
+func (q *queue) push(it Item) {
+	if q.head > 0 && len(q.items) == cap(q.items) {
+		n := copy(q.items, q.items[q.head:])
+		clear(q.items[n:])
+		q.items, q.head = q.items[:n], 0
+	}
+	q.items = append(q.items, it)
+}
+
+func (q *queue) pop() Item {
+	it := q.items[q.head]
+	q.items[q.head] = Item{}
+	if q.head++; q.head == len(q.items) {
+		q.items, q.head = q.items[:0], 0
+	}
+	return it
+}
+
+// drop takes out the items that gone names.
+func (q *queue) drop(gone func(Item) bool) {
+	kept := slices.DeleteFunc(q.items[q.head:], gone)
+	q.items = q.items[:q.head+len(kept)]
 }
 
 // NewStream returns an open stream. A bound of 0 or less takes its default.
@@ -41,7 +73,7 @@ func NewStream(maxItems int, maxBytes int64) *Stream {
 	if maxBytes <= 0 {
 		maxBytes = DefaultEdgeBytes
 	}
-	return &Stream{maxItems: maxItems, maxBytes: maxBytes, changed: make(chan struct{})}
+	return &Stream{maxItems: maxItems, maxBytes: maxBytes}
 }
 
 // Send adds it, waiting while the stream is full. It returns the error given to CloseRecv once the reader is gone, and
@@ -64,14 +96,14 @@ func (s *Stream) Send(ctx context.Context, it Item) error {
 		case it.Turn < s.first:
 			s.mu.Unlock()
 			return nil
-		case len(s.items) == 0 || (len(s.items) < s.maxItems && s.bytes+size <= s.maxBytes):
-			s.items = append(s.items, it)
+		case s.items.len() == 0 || (s.items.len() < s.maxItems && s.bytes+size <= s.maxBytes):
+			s.items.push(it)
 			s.bytes += size
 			s.broadcast()
 			s.mu.Unlock()
 			return nil
 		}
-		wait := s.changed
+		wait := s.wait()
 		s.mu.Unlock()
 		select {
 		case <-wait:
@@ -93,10 +125,8 @@ func (s *Stream) Recv(ctx context.Context) (Item, error) {
 			err := s.recvErr
 			s.mu.Unlock()
 			return Item{}, err
-		case len(s.items) > 0:
-			it := s.items[0]
-			s.items[0] = Item{}
-			s.items = s.items[1:]
+		case s.items.len() > 0:
+			it := s.items.pop()
 			s.bytes -= it.Size()
 			s.broadcast()
 			s.mu.Unlock()
@@ -106,7 +136,7 @@ func (s *Stream) Recv(ctx context.Context) (Item, error) {
 			s.mu.Unlock()
 			return Item{}, err
 		}
-		wait := s.changed
+		wait := s.wait()
 		s.mu.Unlock()
 		select {
 		case <-wait:
@@ -140,7 +170,7 @@ func (s *Stream) CloseRecv(err error) {
 		err = ErrClosed
 	}
 	s.recvErr = err
-	s.items, s.bytes = nil, 0
+	s.items, s.bytes = queue{}, 0
 	s.broadcast()
 }
 
@@ -153,7 +183,7 @@ func (s *Stream) Drop(first uint64) {
 		return
 	}
 	s.first = first
-	s.items = slices.DeleteFunc(s.items, func(it Item) bool {
+	s.items.drop(func(it Item) bool {
 		if it.Turn >= first {
 			return false
 		}
@@ -163,8 +193,18 @@ func (s *Stream) Drop(first uint64) {
 	s.broadcast()
 }
 
+// wait returns what is closed at the next change; mu is held.
+func (s *Stream) wait() <-chan struct{} {
+	if s.changed == nil {
+		s.changed = make(chan struct{})
+	}
+	return s.changed
+}
+
 // broadcast wakes all who wait; mu is held.
 func (s *Stream) broadcast() {
-	close(s.changed)
-	s.changed = make(chan struct{})
+	if s.changed != nil {
+		close(s.changed)
+		s.changed = nil
+	}
 }
