@@ -59,7 +59,7 @@ const (
 type ChainServiceClient interface {
 	// Run sends one value and returns the chain's whole answer.
 	Run(context.Context, *RunRequest) (*RunResponse, error)
-	// Stream sends the input and returns what the chain yields as it comes. It needs HTTP/2.
+	// Stream runs a chain in full duplex: what it yields comes while the input is still sent. It needs HTTP/2.
 	Stream(context.Context) (*connect.BidiStreamForClientSimple[StreamRequest, StreamResponse], error)
 	// Deploy checks and stores functions, models and chains, and prepares them. Their blobs must be there already (PUT /blobs/HEX).
 	Deploy(context.Context, *DeployRequest) (*DeployResponse, error)
@@ -167,7 +167,7 @@ func (c *chainServiceClient) Pools(ctx context.Context, req *PoolsRequest) (*Poo
 type ChainServiceHandler interface {
 	// Run sends one value and returns the chain's whole answer.
 	Run(context.Context, *RunRequest) (*RunResponse, error)
-	// Stream sends the input and returns what the chain yields as it comes. It needs HTTP/2.
+	// Stream runs a chain in full duplex: what it yields comes while the input is still sent. It needs HTTP/2.
 	Stream(context.Context, *connect.BidiStream[StreamRequest, StreamResponse]) error
 	// Deploy checks and stores functions, models and chains, and prepares them. Their blobs must be there already (PUT /blobs/HEX).
 	Deploy(context.Context, *DeployRequest) (*DeployResponse, error)

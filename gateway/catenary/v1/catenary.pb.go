@@ -275,6 +275,8 @@ func (x *RunResponse) GetTiming() []*Timing {
 	return nil
 }
 
+// StreamRequest is one message of the caller: open, then the items of the input, each as json or as item. The caller
+// closes its side after the last; a chain whose input is one value takes exactly one.
 type StreamRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Kind:
@@ -282,7 +284,10 @@ type StreamRequest struct {
 	//	*StreamRequest_Open
 	//	*StreamRequest_Json
 	//	*StreamRequest_Item
+	//	*StreamRequest_Interrupt
 	Kind          isStreamRequest_Kind `protobuf_oneof:"kind"`
+	Turn          uint64               `protobuf:"varint,5,opt,name=turn,proto3" json:"turn,omitempty"`                                          // of json
+	TimeUnixNanos int64                `protobuf:"varint,6,opt,name=time_unix_nanos,json=timeUnixNanos,proto3" json:"time_unix_nanos,omitempty"` // of json; 0: nobody said
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -351,6 +356,29 @@ func (x *StreamRequest) GetItem() *Item {
 	return nil
 }
 
+func (x *StreamRequest) GetInterrupt() *Interrupt {
+	if x != nil {
+		if x, ok := x.Kind.(*StreamRequest_Interrupt); ok {
+			return x.Interrupt
+		}
+	}
+	return nil
+}
+
+func (x *StreamRequest) GetTurn() uint64 {
+	if x != nil {
+		return x.Turn
+	}
+	return 0
+}
+
+func (x *StreamRequest) GetTimeUnixNanos() int64 {
+	if x != nil {
+		return x.TimeUnixNanos
+	}
+	return 0
+}
+
 type isStreamRequest_Kind interface {
 	isStreamRequest_Kind()
 }
@@ -360,11 +388,15 @@ type StreamRequest_Open struct {
 }
 
 type StreamRequest_Json struct {
-	Json []byte `protobuf:"bytes,2,opt,name=json,proto3,oneof"` // the input as JSON, or
+	Json []byte `protobuf:"bytes,2,opt,name=json,proto3,oneof"` // an item as JSON, or
 }
 
 type StreamRequest_Item struct {
-	Item *Item `protobuf:"bytes,3,opt,name=item,proto3,oneof"` // the input as an item
+	Item *Item `protobuf:"bytes,3,opt,name=item,proto3,oneof"` // an item as it is
+}
+
+type StreamRequest_Interrupt struct {
+	Interrupt *Interrupt `protobuf:"bytes,4,opt,name=interrupt,proto3,oneof"` // at any time
 }
 
 func (*StreamRequest_Open) isStreamRequest_Kind() {}
@@ -372,6 +404,54 @@ func (*StreamRequest_Open) isStreamRequest_Kind() {}
 func (*StreamRequest_Json) isStreamRequest_Kind() {}
 
 func (*StreamRequest_Item) isStreamRequest_Kind() {}
+
+func (*StreamRequest_Interrupt) isStreamRequest_Kind() {}
+
+// Interrupt makes a turn and all before it over: nothing more of them comes, and the run goes on. A turn that has not begun
+// can't be interrupted.
+type Interrupt struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Turn          uint64                 `protobuf:"varint,1,opt,name=turn,proto3" json:"turn,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Interrupt) Reset() {
+	*x = Interrupt{}
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Interrupt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Interrupt) ProtoMessage() {}
+
+func (x *Interrupt) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Interrupt.ProtoReflect.Descriptor instead.
+func (*Interrupt) Descriptor() ([]byte, []int) {
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Interrupt) GetTurn() uint64 {
+	if x != nil {
+		return x.Turn
+	}
+	return 0
+}
 
 type Open struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -384,7 +464,7 @@ type Open struct {
 
 func (x *Open) Reset() {
 	*x = Open{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[5]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -396,7 +476,7 @@ func (x *Open) String() string {
 func (*Open) ProtoMessage() {}
 
 func (x *Open) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[5]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -409,7 +489,7 @@ func (x *Open) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Open.ProtoReflect.Descriptor instead.
 func (*Open) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{5}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Open) GetChain() string {
@@ -442,6 +522,7 @@ type StreamResponse struct {
 	//	*StreamResponse_Observed
 	//	*StreamResponse_Timing
 	//	*StreamResponse_End
+	//	*StreamResponse_TurnOver
 	Kind          isStreamResponse_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -449,7 +530,7 @@ type StreamResponse struct {
 
 func (x *StreamResponse) Reset() {
 	*x = StreamResponse{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[6]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -461,7 +542,7 @@ func (x *StreamResponse) String() string {
 func (*StreamResponse) ProtoMessage() {}
 
 func (x *StreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[6]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -474,7 +555,7 @@ func (x *StreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamResponse.ProtoReflect.Descriptor instead.
 func (*StreamResponse) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{6}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *StreamResponse) GetKind() isStreamResponse_Kind {
@@ -529,6 +610,15 @@ func (x *StreamResponse) GetEnd() *End {
 	return nil
 }
 
+func (x *StreamResponse) GetTurnOver() *TurnOver {
+	if x != nil {
+		if x, ok := x.Kind.(*StreamResponse_TurnOver); ok {
+			return x.TurnOver
+		}
+	}
+	return nil
+}
+
 type isStreamResponse_Kind interface {
 	isStreamResponse_Kind()
 }
@@ -550,7 +640,11 @@ type StreamResponse_Timing struct {
 }
 
 type StreamResponse_End struct {
-	End *End `protobuf:"bytes,5,opt,name=end,proto3,oneof"` // last
+	End *End `protobuf:"bytes,5,opt,name=end,proto3,oneof"` // last; the caller closes its side when it sees it
+}
+
+type StreamResponse_TurnOver struct {
+	TurnOver *TurnOver `protobuf:"bytes,6,opt,name=turn_over,json=turnOver,proto3,oneof"`
 }
 
 func (*StreamResponse_Item) isStreamResponse_Kind() {}
@@ -563,19 +657,68 @@ func (*StreamResponse_Timing) isStreamResponse_Kind() {}
 
 func (*StreamResponse_End) isStreamResponse_Kind() {}
 
+func (*StreamResponse_TurnOver) isStreamResponse_Kind() {}
+
+// TurnOver says, once for each turn that was interrupted, that no item of it comes any more.
+type TurnOver struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Turn          uint64                 `protobuf:"varint,1,opt,name=turn,proto3" json:"turn,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TurnOver) Reset() {
+	*x = TurnOver{}
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TurnOver) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TurnOver) ProtoMessage() {}
+
+func (x *TurnOver) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TurnOver.ProtoReflect.Descriptor instead.
+func (*TurnOver) Descriptor() ([]byte, []int) {
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *TurnOver) GetTurn() uint64 {
+	if x != nil {
+		return x.Turn
+	}
+	return 0
+}
+
 // Value is one item of the chain's output. The bytes of its blobs come before it, as chunks.
 type Value struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
 	Json          []byte                 `protobuf:"bytes,2,opt,name=json,proto3" json:"json,omitempty"`
 	Item          *Item                  `protobuf:"bytes,3,opt,name=item,proto3" json:"item,omitempty"` // instead of json if Open.items
+	Turn          uint64                 `protobuf:"varint,4,opt,name=turn,proto3" json:"turn,omitempty"`
+	TimeUnixNanos int64                  `protobuf:"varint,5,opt,name=time_unix_nanos,json=timeUnixNanos,proto3" json:"time_unix_nanos,omitempty"` // 0: nobody said
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Value) Reset() {
 	*x = Value{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[7]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -587,7 +730,7 @@ func (x *Value) String() string {
 func (*Value) ProtoMessage() {}
 
 func (x *Value) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[7]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -600,7 +743,7 @@ func (x *Value) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Value.ProtoReflect.Descriptor instead.
 func (*Value) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{7}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Value) GetSeq() uint64 {
@@ -624,6 +767,20 @@ func (x *Value) GetItem() *Item {
 	return nil
 }
 
+func (x *Value) GetTurn() uint64 {
+	if x != nil {
+		return x.Turn
+	}
+	return 0
+}
+
+func (x *Value) GetTimeUnixNanos() int64 {
+	if x != nil {
+		return x.TimeUnixNanos
+	}
+	return 0
+}
+
 type BlobChunk struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Digest        string                 `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
@@ -636,7 +793,7 @@ type BlobChunk struct {
 
 func (x *BlobChunk) Reset() {
 	*x = BlobChunk{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[8]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -648,7 +805,7 @@ func (x *BlobChunk) String() string {
 func (*BlobChunk) ProtoMessage() {}
 
 func (x *BlobChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[8]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -661,7 +818,7 @@ func (x *BlobChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlobChunk.ProtoReflect.Descriptor instead.
 func (*BlobChunk) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{8}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *BlobChunk) GetDigest() string {
@@ -697,13 +854,14 @@ type Observed struct {
 	Step          string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
 	Seq           uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
 	Json          []byte                 `protobuf:"bytes,3,opt,name=json,proto3" json:"json,omitempty"`
+	Turn          uint64                 `protobuf:"varint,4,opt,name=turn,proto3" json:"turn,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Observed) Reset() {
 	*x = Observed{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[9]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -715,7 +873,7 @@ func (x *Observed) String() string {
 func (*Observed) ProtoMessage() {}
 
 func (x *Observed) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[9]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -728,7 +886,7 @@ func (x *Observed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Observed.ProtoReflect.Descriptor instead.
 func (*Observed) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{9}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Observed) GetStep() string {
@@ -752,6 +910,13 @@ func (x *Observed) GetJson() []byte {
 	return nil
 }
 
+func (x *Observed) GetTurn() uint64 {
+	if x != nil {
+		return x.Turn
+	}
+	return 0
+}
+
 // Timing of one step in one run; durations in nanoseconds.
 type Timing struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -770,7 +935,7 @@ type Timing struct {
 
 func (x *Timing) Reset() {
 	*x = Timing{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[10]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -782,7 +947,7 @@ func (x *Timing) String() string {
 func (*Timing) ProtoMessage() {}
 
 func (x *Timing) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[10]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -795,7 +960,7 @@ func (x *Timing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Timing.ProtoReflect.Descriptor instead.
 func (*Timing) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{10}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Timing) GetStep() string {
@@ -871,7 +1036,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[11]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -883,7 +1048,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[11]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -896,7 +1061,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{11}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *End) GetError() *Failure {
@@ -927,7 +1092,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[12]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -939,7 +1104,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[12]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -952,7 +1117,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{12}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Failure) GetCode() string {
@@ -1001,7 +1166,7 @@ type DeployRequest struct {
 
 func (x *DeployRequest) Reset() {
 	*x = DeployRequest{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[13]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1013,7 +1178,7 @@ func (x *DeployRequest) String() string {
 func (*DeployRequest) ProtoMessage() {}
 
 func (x *DeployRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[13]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1026,7 +1191,7 @@ func (x *DeployRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployRequest.ProtoReflect.Descriptor instead.
 func (*DeployRequest) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{13}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DeployRequest) GetManifests() [][]byte {
@@ -1060,7 +1225,7 @@ type ChainSpec struct {
 
 func (x *ChainSpec) Reset() {
 	*x = ChainSpec{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[14]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1072,7 +1237,7 @@ func (x *ChainSpec) String() string {
 func (*ChainSpec) ProtoMessage() {}
 
 func (x *ChainSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[14]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1085,7 +1250,7 @@ func (x *ChainSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChainSpec.ProtoReflect.Descriptor instead.
 func (*ChainSpec) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{14}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ChainSpec) GetJson() []byte {
@@ -1112,7 +1277,7 @@ type DeployResponse struct {
 
 func (x *DeployResponse) Reset() {
 	*x = DeployResponse{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[15]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1124,7 +1289,7 @@ func (x *DeployResponse) String() string {
 func (*DeployResponse) ProtoMessage() {}
 
 func (x *DeployResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[15]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1137,7 +1302,7 @@ func (x *DeployResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployResponse.ProtoReflect.Descriptor instead.
 func (*DeployResponse) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{15}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DeployResponse) GetChains() []*DeployedChain {
@@ -1170,7 +1335,7 @@ type DeployedChain struct {
 
 func (x *DeployedChain) Reset() {
 	*x = DeployedChain{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[16]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1182,7 +1347,7 @@ func (x *DeployedChain) String() string {
 func (*DeployedChain) ProtoMessage() {}
 
 func (x *DeployedChain) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[16]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1195,7 +1360,7 @@ func (x *DeployedChain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployedChain.ProtoReflect.Descriptor instead.
 func (*DeployedChain) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{16}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DeployedChain) GetName() string {
@@ -1267,7 +1432,7 @@ type FunctionStatus struct {
 
 func (x *FunctionStatus) Reset() {
 	*x = FunctionStatus{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[17]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1279,7 +1444,7 @@ func (x *FunctionStatus) String() string {
 func (*FunctionStatus) ProtoMessage() {}
 
 func (x *FunctionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[17]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1292,7 +1457,7 @@ func (x *FunctionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FunctionStatus.ProtoReflect.Descriptor instead.
 func (*FunctionStatus) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{17}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *FunctionStatus) GetName() string {
@@ -1331,7 +1496,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[18]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1343,7 +1508,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[18]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1356,7 +1521,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{18}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{20}
 }
 
 type ListResponse struct {
@@ -1368,7 +1533,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[19]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1380,7 +1545,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[19]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1393,7 +1558,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{19}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListResponse) GetChains() []*DeployedChain {
@@ -1411,7 +1576,7 @@ type PoolsRequest struct {
 
 func (x *PoolsRequest) Reset() {
 	*x = PoolsRequest{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[20]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1423,7 +1588,7 @@ func (x *PoolsRequest) String() string {
 func (*PoolsRequest) ProtoMessage() {}
 
 func (x *PoolsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[20]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1436,7 +1601,7 @@ func (x *PoolsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PoolsRequest.ProtoReflect.Descriptor instead.
 func (*PoolsRequest) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{20}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{22}
 }
 
 type PoolsResponse struct {
@@ -1449,7 +1614,7 @@ type PoolsResponse struct {
 
 func (x *PoolsResponse) Reset() {
 	*x = PoolsResponse{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[21]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1461,7 +1626,7 @@ func (x *PoolsResponse) String() string {
 func (*PoolsResponse) ProtoMessage() {}
 
 func (x *PoolsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[21]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1474,7 +1639,7 @@ func (x *PoolsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PoolsResponse.ProtoReflect.Descriptor instead.
 func (*PoolsResponse) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{21}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PoolsResponse) GetFunctions() []*FunctionPool {
@@ -1510,7 +1675,7 @@ type FunctionPool struct {
 
 func (x *FunctionPool) Reset() {
 	*x = FunctionPool{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[22]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1522,7 +1687,7 @@ func (x *FunctionPool) String() string {
 func (*FunctionPool) ProtoMessage() {}
 
 func (x *FunctionPool) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[22]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1535,7 +1700,7 @@ func (x *FunctionPool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FunctionPool.ProtoReflect.Descriptor instead.
 func (*FunctionPool) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{22}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *FunctionPool) GetName() string {
@@ -1631,7 +1796,7 @@ type ModelPool struct {
 
 func (x *ModelPool) Reset() {
 	*x = ModelPool{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[23]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1643,7 +1808,7 @@ func (x *ModelPool) String() string {
 func (*ModelPool) ProtoMessage() {}
 
 func (x *ModelPool) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[23]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1656,7 +1821,7 @@ func (x *ModelPool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelPool.ProtoReflect.Descriptor instead.
 func (*ModelPool) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{23}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ModelPool) GetName() string {
@@ -1725,7 +1890,7 @@ type Ref struct {
 
 func (x *Ref) Reset() {
 	*x = Ref{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[24]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1737,7 +1902,7 @@ func (x *Ref) String() string {
 func (*Ref) ProtoMessage() {}
 
 func (x *Ref) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[24]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1750,7 +1915,7 @@ func (x *Ref) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ref.ProtoReflect.Descriptor instead.
 func (*Ref) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{24}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Ref) GetName() string {
@@ -1774,6 +1939,7 @@ type InvokeRequest struct {
 	//	*InvokeRequest_Call
 	//	*InvokeRequest_Item
 	//	*InvokeRequest_End
+	//	*InvokeRequest_Over
 	Kind          isInvokeRequest_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1781,7 +1947,7 @@ type InvokeRequest struct {
 
 func (x *InvokeRequest) Reset() {
 	*x = InvokeRequest{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[25]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1793,7 +1959,7 @@ func (x *InvokeRequest) String() string {
 func (*InvokeRequest) ProtoMessage() {}
 
 func (x *InvokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[25]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1806,7 +1972,7 @@ func (x *InvokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvokeRequest.ProtoReflect.Descriptor instead.
 func (*InvokeRequest) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{25}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *InvokeRequest) GetKind() isInvokeRequest_Kind {
@@ -1843,6 +2009,15 @@ func (x *InvokeRequest) GetEnd() *SourceEnd {
 	return nil
 }
 
+func (x *InvokeRequest) GetOver() uint64 {
+	if x != nil {
+		if x, ok := x.Kind.(*InvokeRequest_Over); ok {
+			return x.Over
+		}
+	}
+	return 0
+}
+
 type isInvokeRequest_Kind interface {
 	isInvokeRequest_Kind()
 }
@@ -1859,11 +2034,17 @@ type InvokeRequest_End struct {
 	End *SourceEnd `protobuf:"bytes,3,opt,name=end,proto3,oneof"` // no more items
 }
 
+type InvokeRequest_Over struct {
+	Over uint64 `protobuf:"varint,4,opt,name=over,proto3,oneof"` // turns before this one are over; at any time
+}
+
 func (*InvokeRequest_Call) isInvokeRequest_Kind() {}
 
 func (*InvokeRequest_Item) isInvokeRequest_Kind() {}
 
 func (*InvokeRequest_End) isInvokeRequest_Kind() {}
+
+func (*InvokeRequest_Over) isInvokeRequest_Kind() {}
 
 type InvokeCall struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1878,7 +2059,7 @@ type InvokeCall struct {
 
 func (x *InvokeCall) Reset() {
 	*x = InvokeCall{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[26]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1890,7 +2071,7 @@ func (x *InvokeCall) String() string {
 func (*InvokeCall) ProtoMessage() {}
 
 func (x *InvokeCall) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[26]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1903,7 +2084,7 @@ func (x *InvokeCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvokeCall.ProtoReflect.Descriptor instead.
 func (*InvokeCall) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{26}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *InvokeCall) GetRef() *Ref {
@@ -1950,7 +2131,7 @@ type SourceEnd struct {
 
 func (x *SourceEnd) Reset() {
 	*x = SourceEnd{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[27]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1962,7 +2143,7 @@ func (x *SourceEnd) String() string {
 func (*SourceEnd) ProtoMessage() {}
 
 func (x *SourceEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[27]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1975,7 +2156,7 @@ func (x *SourceEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceEnd.ProtoReflect.Descriptor instead.
 func (*SourceEnd) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{27}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SourceEnd) GetError() *Failure {
@@ -1991,6 +2172,7 @@ type InvokeResponse struct {
 	//
 	//	*InvokeResponse_Item
 	//	*InvokeResponse_End
+	//	*InvokeResponse_Taken
 	Kind          isInvokeResponse_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1998,7 +2180,7 @@ type InvokeResponse struct {
 
 func (x *InvokeResponse) Reset() {
 	*x = InvokeResponse{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[28]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2010,7 +2192,7 @@ func (x *InvokeResponse) String() string {
 func (*InvokeResponse) ProtoMessage() {}
 
 func (x *InvokeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[28]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2023,7 +2205,7 @@ func (x *InvokeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvokeResponse.ProtoReflect.Descriptor instead.
 func (*InvokeResponse) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{28}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *InvokeResponse) GetKind() isInvokeResponse_Kind {
@@ -2051,6 +2233,15 @@ func (x *InvokeResponse) GetEnd() *InvokeEnd {
 	return nil
 }
 
+func (x *InvokeResponse) GetTaken() uint64 {
+	if x != nil {
+		if x, ok := x.Kind.(*InvokeResponse_Taken); ok {
+			return x.Taken
+		}
+	}
+	return 0
+}
+
 type isInvokeResponse_Kind interface {
 	isInvokeResponse_Kind()
 }
@@ -2063,9 +2254,15 @@ type InvokeResponse_End struct {
 	End *InvokeEnd `protobuf:"bytes,2,opt,name=end,proto3,oneof"` // last
 }
 
+type InvokeResponse_Taken struct {
+	Taken uint64 `protobuf:"varint,3,opt,name=taken,proto3,oneof"` // how many items the function has taken: the caller is at most a bounded count ahead
+}
+
 func (*InvokeResponse_Item) isInvokeResponse_Kind() {}
 
 func (*InvokeResponse_End) isInvokeResponse_Kind() {}
+
+func (*InvokeResponse_Taken) isInvokeResponse_Kind() {}
 
 type InvokeEnd struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2077,7 +2274,7 @@ type InvokeEnd struct {
 
 func (x *InvokeEnd) Reset() {
 	*x = InvokeEnd{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[29]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2089,7 +2286,7 @@ func (x *InvokeEnd) String() string {
 func (*InvokeEnd) ProtoMessage() {}
 
 func (x *InvokeEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[29]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2102,7 +2299,7 @@ func (x *InvokeEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvokeEnd.ProtoReflect.Descriptor instead.
 func (*InvokeEnd) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{29}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *InvokeEnd) GetError() *Failure {
@@ -2129,7 +2326,7 @@ type WakeRequest struct {
 
 func (x *WakeRequest) Reset() {
 	*x = WakeRequest{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[30]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2141,7 +2338,7 @@ func (x *WakeRequest) String() string {
 func (*WakeRequest) ProtoMessage() {}
 
 func (x *WakeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[30]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2154,7 +2351,7 @@ func (x *WakeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WakeRequest.ProtoReflect.Descriptor instead.
 func (*WakeRequest) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{30}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *WakeRequest) GetFunctions() []*Ref {
@@ -2179,7 +2376,7 @@ type WakeResponse struct {
 
 func (x *WakeResponse) Reset() {
 	*x = WakeResponse{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[31]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2191,7 +2388,7 @@ func (x *WakeResponse) String() string {
 func (*WakeResponse) ProtoMessage() {}
 
 func (x *WakeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[31]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2204,7 +2401,7 @@ func (x *WakeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WakeResponse.ProtoReflect.Descriptor instead.
 func (*WakeResponse) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{31}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{33}
 }
 
 type PrepareRequest struct {
@@ -2217,7 +2414,7 @@ type PrepareRequest struct {
 
 func (x *PrepareRequest) Reset() {
 	*x = PrepareRequest{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[32]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2229,7 +2426,7 @@ func (x *PrepareRequest) String() string {
 func (*PrepareRequest) ProtoMessage() {}
 
 func (x *PrepareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[32]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2242,7 +2439,7 @@ func (x *PrepareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareRequest.ProtoReflect.Descriptor instead.
 func (*PrepareRequest) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{32}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PrepareRequest) GetFunctions() []*Ref {
@@ -2268,7 +2465,7 @@ type PrepareResponse struct {
 
 func (x *PrepareResponse) Reset() {
 	*x = PrepareResponse{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[33]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2280,7 +2477,7 @@ func (x *PrepareResponse) String() string {
 func (*PrepareResponse) ProtoMessage() {}
 
 func (x *PrepareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[33]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2293,7 +2490,7 @@ func (x *PrepareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareResponse.ProtoReflect.Descriptor instead.
 func (*PrepareResponse) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{33}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PrepareResponse) GetFunctions() []*FunctionStatus {
@@ -2326,36 +2523,47 @@ const file_gateway_catenary_v1_catenary_proto_rawDesc = "" +
 	"\vRunResponse\x12\x12\n" +
 	"\x04json\x18\x01 \x01(\fR\x04json\x12\x14\n" +
 	"\x05graph\x18\x02 \x01(\tR\x05graph\x12+\n" +
-	"\x06timing\x18\x03 \x03(\v2\x13.catenary.v1.TimingR\x06timing\"\x7f\n" +
+	"\x06timing\x18\x03 \x03(\v2\x13.catenary.v1.TimingR\x06timing\"\xf3\x01\n" +
 	"\rStreamRequest\x12'\n" +
 	"\x04open\x18\x01 \x01(\v2\x11.catenary.v1.OpenH\x00R\x04open\x12\x14\n" +
 	"\x04json\x18\x02 \x01(\fH\x00R\x04json\x12'\n" +
-	"\x04item\x18\x03 \x01(\v2\x11.catenary.v1.ItemH\x00R\x04itemB\x06\n" +
-	"\x04kind\"L\n" +
+	"\x04item\x18\x03 \x01(\v2\x11.catenary.v1.ItemH\x00R\x04item\x126\n" +
+	"\tinterrupt\x18\x04 \x01(\v2\x16.catenary.v1.InterruptH\x00R\tinterrupt\x12\x12\n" +
+	"\x04turn\x18\x05 \x01(\x04R\x04turn\x12&\n" +
+	"\x0ftime_unix_nanos\x18\x06 \x01(\x03R\rtimeUnixNanosB\x06\n" +
+	"\x04kind\"\x1f\n" +
+	"\tInterrupt\x12\x12\n" +
+	"\x04turn\x18\x01 \x01(\x04R\x04turn\"L\n" +
 	"\x04Open\x12\x14\n" +
 	"\x05chain\x18\x01 \x01(\tR\x05chain\x12\x18\n" +
 	"\aobserve\x18\x02 \x03(\tR\aobserve\x12\x14\n" +
-	"\x05items\x18\x03 \x01(\bR\x05items\"\xfa\x01\n" +
+	"\x05items\x18\x03 \x01(\bR\x05items\"\xb0\x02\n" +
 	"\x0eStreamResponse\x12(\n" +
 	"\x04item\x18\x01 \x01(\v2\x12.catenary.v1.ValueH\x00R\x04item\x12,\n" +
 	"\x04blob\x18\x02 \x01(\v2\x16.catenary.v1.BlobChunkH\x00R\x04blob\x123\n" +
 	"\bobserved\x18\x03 \x01(\v2\x15.catenary.v1.ObservedH\x00R\bobserved\x12-\n" +
 	"\x06timing\x18\x04 \x01(\v2\x13.catenary.v1.TimingH\x00R\x06timing\x12$\n" +
-	"\x03end\x18\x05 \x01(\v2\x10.catenary.v1.EndH\x00R\x03endB\x06\n" +
-	"\x04kind\"T\n" +
+	"\x03end\x18\x05 \x01(\v2\x10.catenary.v1.EndH\x00R\x03end\x124\n" +
+	"\tturn_over\x18\x06 \x01(\v2\x15.catenary.v1.TurnOverH\x00R\bturnOverB\x06\n" +
+	"\x04kind\"\x1e\n" +
+	"\bTurnOver\x12\x12\n" +
+	"\x04turn\x18\x01 \x01(\x04R\x04turn\"\x90\x01\n" +
 	"\x05Value\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x12\n" +
 	"\x04json\x18\x02 \x01(\fR\x04json\x12%\n" +
-	"\x04item\x18\x03 \x01(\v2\x11.catenary.v1.ItemR\x04item\"_\n" +
+	"\x04item\x18\x03 \x01(\v2\x11.catenary.v1.ItemR\x04item\x12\x12\n" +
+	"\x04turn\x18\x04 \x01(\x04R\x04turn\x12&\n" +
+	"\x0ftime_unix_nanos\x18\x05 \x01(\x03R\rtimeUnixNanos\"_\n" +
 	"\tBlobChunk\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x12\n" +
 	"\x04data\x18\x03 \x01(\fR\x04data\x12\x12\n" +
-	"\x04last\x18\x04 \x01(\bR\x04last\"D\n" +
+	"\x04last\x18\x04 \x01(\bR\x04last\"X\n" +
 	"\bObserved\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x12\n" +
-	"\x04json\x18\x03 \x01(\fR\x04json\"\xf8\x01\n" +
+	"\x04json\x18\x03 \x01(\fR\x04json\x12\x12\n" +
+	"\x04turn\x18\x04 \x01(\x04R\x04turn\"\xf8\x01\n" +
 	"\x06Timing\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x17\n" +
 	"\awake_ns\x18\x02 \x01(\x03R\x06wakeNs\x12\x19\n" +
@@ -2433,11 +2641,12 @@ const file_gateway_catenary_v1_catenary_proto_rawDesc = "" +
 	"\x03why\x18\b \x01(\tR\x03why\"1\n" +
 	"\x03Ref\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
-	"\x06digest\x18\x02 \x01(\tR\x06digest\"\x9b\x01\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\"\xb1\x01\n" +
 	"\rInvokeRequest\x12-\n" +
 	"\x04call\x18\x01 \x01(\v2\x17.catenary.v1.InvokeCallH\x00R\x04call\x12'\n" +
 	"\x04item\x18\x02 \x01(\v2\x11.catenary.v1.ItemH\x00R\x04item\x12*\n" +
-	"\x03end\x18\x03 \x01(\v2\x16.catenary.v1.SourceEndH\x00R\x03endB\x06\n" +
+	"\x03end\x18\x03 \x01(\v2\x16.catenary.v1.SourceEndH\x00R\x03end\x12\x14\n" +
+	"\x04over\x18\x04 \x01(\x04H\x00R\x04overB\x06\n" +
 	"\x04kind\"\x96\x01\n" +
 	"\n" +
 	"InvokeCall\x12\"\n" +
@@ -2447,10 +2656,11 @@ const file_gateway_catenary_v1_catenary_proto_rawDesc = "" +
 	"\x04step\x18\x04 \x01(\tR\x04step\x12\x10\n" +
 	"\x03run\x18\x05 \x01(\tR\x03run\"7\n" +
 	"\tSourceEnd\x12*\n" +
-	"\x05error\x18\x01 \x01(\v2\x14.catenary.v1.FailureR\x05error\"m\n" +
+	"\x05error\x18\x01 \x01(\v2\x14.catenary.v1.FailureR\x05error\"\x85\x01\n" +
 	"\x0eInvokeResponse\x12'\n" +
 	"\x04item\x18\x01 \x01(\v2\x11.catenary.v1.ItemH\x00R\x04item\x12*\n" +
-	"\x03end\x18\x02 \x01(\v2\x16.catenary.v1.InvokeEndH\x00R\x03endB\x06\n" +
+	"\x03end\x18\x02 \x01(\v2\x16.catenary.v1.InvokeEndH\x00R\x03end\x12\x16\n" +
+	"\x05taken\x18\x03 \x01(\x04H\x00R\x05takenB\x06\n" +
 	"\x04kind\"d\n" +
 	"\tInvokeEnd\x12*\n" +
 	"\x05error\x18\x01 \x01(\v2\x14.catenary.v1.FailureR\x05error\x12+\n" +
@@ -2488,101 +2698,105 @@ func file_gateway_catenary_v1_catenary_proto_rawDescGZIP() []byte {
 	return file_gateway_catenary_v1_catenary_proto_rawDescData
 }
 
-var file_gateway_catenary_v1_catenary_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_gateway_catenary_v1_catenary_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_gateway_catenary_v1_catenary_proto_goTypes = []any{
 	(*Item)(nil),            // 0: catenary.v1.Item
 	(*Attachment)(nil),      // 1: catenary.v1.Attachment
 	(*RunRequest)(nil),      // 2: catenary.v1.RunRequest
 	(*RunResponse)(nil),     // 3: catenary.v1.RunResponse
 	(*StreamRequest)(nil),   // 4: catenary.v1.StreamRequest
-	(*Open)(nil),            // 5: catenary.v1.Open
-	(*StreamResponse)(nil),  // 6: catenary.v1.StreamResponse
-	(*Value)(nil),           // 7: catenary.v1.Value
-	(*BlobChunk)(nil),       // 8: catenary.v1.BlobChunk
-	(*Observed)(nil),        // 9: catenary.v1.Observed
-	(*Timing)(nil),          // 10: catenary.v1.Timing
-	(*End)(nil),             // 11: catenary.v1.End
-	(*Failure)(nil),         // 12: catenary.v1.Failure
-	(*DeployRequest)(nil),   // 13: catenary.v1.DeployRequest
-	(*ChainSpec)(nil),       // 14: catenary.v1.ChainSpec
-	(*DeployResponse)(nil),  // 15: catenary.v1.DeployResponse
-	(*DeployedChain)(nil),   // 16: catenary.v1.DeployedChain
-	(*FunctionStatus)(nil),  // 17: catenary.v1.FunctionStatus
-	(*ListRequest)(nil),     // 18: catenary.v1.ListRequest
-	(*ListResponse)(nil),    // 19: catenary.v1.ListResponse
-	(*PoolsRequest)(nil),    // 20: catenary.v1.PoolsRequest
-	(*PoolsResponse)(nil),   // 21: catenary.v1.PoolsResponse
-	(*FunctionPool)(nil),    // 22: catenary.v1.FunctionPool
-	(*ModelPool)(nil),       // 23: catenary.v1.ModelPool
-	(*Ref)(nil),             // 24: catenary.v1.Ref
-	(*InvokeRequest)(nil),   // 25: catenary.v1.InvokeRequest
-	(*InvokeCall)(nil),      // 26: catenary.v1.InvokeCall
-	(*SourceEnd)(nil),       // 27: catenary.v1.SourceEnd
-	(*InvokeResponse)(nil),  // 28: catenary.v1.InvokeResponse
-	(*InvokeEnd)(nil),       // 29: catenary.v1.InvokeEnd
-	(*WakeRequest)(nil),     // 30: catenary.v1.WakeRequest
-	(*WakeResponse)(nil),    // 31: catenary.v1.WakeResponse
-	(*PrepareRequest)(nil),  // 32: catenary.v1.PrepareRequest
-	(*PrepareResponse)(nil), // 33: catenary.v1.PrepareResponse
-	nil,                     // 34: catenary.v1.ChainSpec.PositionsEntry
+	(*Interrupt)(nil),       // 5: catenary.v1.Interrupt
+	(*Open)(nil),            // 6: catenary.v1.Open
+	(*StreamResponse)(nil),  // 7: catenary.v1.StreamResponse
+	(*TurnOver)(nil),        // 8: catenary.v1.TurnOver
+	(*Value)(nil),           // 9: catenary.v1.Value
+	(*BlobChunk)(nil),       // 10: catenary.v1.BlobChunk
+	(*Observed)(nil),        // 11: catenary.v1.Observed
+	(*Timing)(nil),          // 12: catenary.v1.Timing
+	(*End)(nil),             // 13: catenary.v1.End
+	(*Failure)(nil),         // 14: catenary.v1.Failure
+	(*DeployRequest)(nil),   // 15: catenary.v1.DeployRequest
+	(*ChainSpec)(nil),       // 16: catenary.v1.ChainSpec
+	(*DeployResponse)(nil),  // 17: catenary.v1.DeployResponse
+	(*DeployedChain)(nil),   // 18: catenary.v1.DeployedChain
+	(*FunctionStatus)(nil),  // 19: catenary.v1.FunctionStatus
+	(*ListRequest)(nil),     // 20: catenary.v1.ListRequest
+	(*ListResponse)(nil),    // 21: catenary.v1.ListResponse
+	(*PoolsRequest)(nil),    // 22: catenary.v1.PoolsRequest
+	(*PoolsResponse)(nil),   // 23: catenary.v1.PoolsResponse
+	(*FunctionPool)(nil),    // 24: catenary.v1.FunctionPool
+	(*ModelPool)(nil),       // 25: catenary.v1.ModelPool
+	(*Ref)(nil),             // 26: catenary.v1.Ref
+	(*InvokeRequest)(nil),   // 27: catenary.v1.InvokeRequest
+	(*InvokeCall)(nil),      // 28: catenary.v1.InvokeCall
+	(*SourceEnd)(nil),       // 29: catenary.v1.SourceEnd
+	(*InvokeResponse)(nil),  // 30: catenary.v1.InvokeResponse
+	(*InvokeEnd)(nil),       // 31: catenary.v1.InvokeEnd
+	(*WakeRequest)(nil),     // 32: catenary.v1.WakeRequest
+	(*WakeResponse)(nil),    // 33: catenary.v1.WakeResponse
+	(*PrepareRequest)(nil),  // 34: catenary.v1.PrepareRequest
+	(*PrepareResponse)(nil), // 35: catenary.v1.PrepareResponse
+	nil,                     // 36: catenary.v1.ChainSpec.PositionsEntry
 }
 var file_gateway_catenary_v1_catenary_proto_depIdxs = []int32{
 	1,  // 0: catenary.v1.Item.blobs:type_name -> catenary.v1.Attachment
-	10, // 1: catenary.v1.RunResponse.timing:type_name -> catenary.v1.Timing
-	5,  // 2: catenary.v1.StreamRequest.open:type_name -> catenary.v1.Open
+	12, // 1: catenary.v1.RunResponse.timing:type_name -> catenary.v1.Timing
+	6,  // 2: catenary.v1.StreamRequest.open:type_name -> catenary.v1.Open
 	0,  // 3: catenary.v1.StreamRequest.item:type_name -> catenary.v1.Item
-	7,  // 4: catenary.v1.StreamResponse.item:type_name -> catenary.v1.Value
-	8,  // 5: catenary.v1.StreamResponse.blob:type_name -> catenary.v1.BlobChunk
-	9,  // 6: catenary.v1.StreamResponse.observed:type_name -> catenary.v1.Observed
-	10, // 7: catenary.v1.StreamResponse.timing:type_name -> catenary.v1.Timing
-	11, // 8: catenary.v1.StreamResponse.end:type_name -> catenary.v1.End
-	0,  // 9: catenary.v1.Value.item:type_name -> catenary.v1.Item
-	12, // 10: catenary.v1.End.error:type_name -> catenary.v1.Failure
-	14, // 11: catenary.v1.DeployRequest.chains:type_name -> catenary.v1.ChainSpec
-	34, // 12: catenary.v1.ChainSpec.positions:type_name -> catenary.v1.ChainSpec.PositionsEntry
-	16, // 13: catenary.v1.DeployResponse.chains:type_name -> catenary.v1.DeployedChain
-	17, // 14: catenary.v1.DeployResponse.functions:type_name -> catenary.v1.FunctionStatus
-	16, // 15: catenary.v1.ListResponse.chains:type_name -> catenary.v1.DeployedChain
-	22, // 16: catenary.v1.PoolsResponse.functions:type_name -> catenary.v1.FunctionPool
-	23, // 17: catenary.v1.PoolsResponse.models:type_name -> catenary.v1.ModelPool
-	26, // 18: catenary.v1.InvokeRequest.call:type_name -> catenary.v1.InvokeCall
-	0,  // 19: catenary.v1.InvokeRequest.item:type_name -> catenary.v1.Item
-	27, // 20: catenary.v1.InvokeRequest.end:type_name -> catenary.v1.SourceEnd
-	24, // 21: catenary.v1.InvokeCall.ref:type_name -> catenary.v1.Ref
-	24, // 22: catenary.v1.InvokeCall.models:type_name -> catenary.v1.Ref
-	12, // 23: catenary.v1.SourceEnd.error:type_name -> catenary.v1.Failure
-	0,  // 24: catenary.v1.InvokeResponse.item:type_name -> catenary.v1.Item
-	29, // 25: catenary.v1.InvokeResponse.end:type_name -> catenary.v1.InvokeEnd
-	12, // 26: catenary.v1.InvokeEnd.error:type_name -> catenary.v1.Failure
-	10, // 27: catenary.v1.InvokeEnd.timing:type_name -> catenary.v1.Timing
-	24, // 28: catenary.v1.WakeRequest.functions:type_name -> catenary.v1.Ref
-	24, // 29: catenary.v1.WakeRequest.models:type_name -> catenary.v1.Ref
-	24, // 30: catenary.v1.PrepareRequest.functions:type_name -> catenary.v1.Ref
-	24, // 31: catenary.v1.PrepareRequest.models:type_name -> catenary.v1.Ref
-	17, // 32: catenary.v1.PrepareResponse.functions:type_name -> catenary.v1.FunctionStatus
-	2,  // 33: catenary.v1.ChainService.Run:input_type -> catenary.v1.RunRequest
-	4,  // 34: catenary.v1.ChainService.Stream:input_type -> catenary.v1.StreamRequest
-	13, // 35: catenary.v1.ChainService.Deploy:input_type -> catenary.v1.DeployRequest
-	18, // 36: catenary.v1.ChainService.List:input_type -> catenary.v1.ListRequest
-	20, // 37: catenary.v1.ChainService.Pools:input_type -> catenary.v1.PoolsRequest
-	25, // 38: catenary.v1.NodeService.Invoke:input_type -> catenary.v1.InvokeRequest
-	30, // 39: catenary.v1.NodeService.Wake:input_type -> catenary.v1.WakeRequest
-	32, // 40: catenary.v1.NodeService.Prepare:input_type -> catenary.v1.PrepareRequest
-	20, // 41: catenary.v1.NodeService.NodePools:input_type -> catenary.v1.PoolsRequest
-	3,  // 42: catenary.v1.ChainService.Run:output_type -> catenary.v1.RunResponse
-	6,  // 43: catenary.v1.ChainService.Stream:output_type -> catenary.v1.StreamResponse
-	15, // 44: catenary.v1.ChainService.Deploy:output_type -> catenary.v1.DeployResponse
-	19, // 45: catenary.v1.ChainService.List:output_type -> catenary.v1.ListResponse
-	21, // 46: catenary.v1.ChainService.Pools:output_type -> catenary.v1.PoolsResponse
-	28, // 47: catenary.v1.NodeService.Invoke:output_type -> catenary.v1.InvokeResponse
-	31, // 48: catenary.v1.NodeService.Wake:output_type -> catenary.v1.WakeResponse
-	33, // 49: catenary.v1.NodeService.Prepare:output_type -> catenary.v1.PrepareResponse
-	21, // 50: catenary.v1.NodeService.NodePools:output_type -> catenary.v1.PoolsResponse
-	42, // [42:51] is the sub-list for method output_type
-	33, // [33:42] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	5,  // 4: catenary.v1.StreamRequest.interrupt:type_name -> catenary.v1.Interrupt
+	9,  // 5: catenary.v1.StreamResponse.item:type_name -> catenary.v1.Value
+	10, // 6: catenary.v1.StreamResponse.blob:type_name -> catenary.v1.BlobChunk
+	11, // 7: catenary.v1.StreamResponse.observed:type_name -> catenary.v1.Observed
+	12, // 8: catenary.v1.StreamResponse.timing:type_name -> catenary.v1.Timing
+	13, // 9: catenary.v1.StreamResponse.end:type_name -> catenary.v1.End
+	8,  // 10: catenary.v1.StreamResponse.turn_over:type_name -> catenary.v1.TurnOver
+	0,  // 11: catenary.v1.Value.item:type_name -> catenary.v1.Item
+	14, // 12: catenary.v1.End.error:type_name -> catenary.v1.Failure
+	16, // 13: catenary.v1.DeployRequest.chains:type_name -> catenary.v1.ChainSpec
+	36, // 14: catenary.v1.ChainSpec.positions:type_name -> catenary.v1.ChainSpec.PositionsEntry
+	18, // 15: catenary.v1.DeployResponse.chains:type_name -> catenary.v1.DeployedChain
+	19, // 16: catenary.v1.DeployResponse.functions:type_name -> catenary.v1.FunctionStatus
+	18, // 17: catenary.v1.ListResponse.chains:type_name -> catenary.v1.DeployedChain
+	24, // 18: catenary.v1.PoolsResponse.functions:type_name -> catenary.v1.FunctionPool
+	25, // 19: catenary.v1.PoolsResponse.models:type_name -> catenary.v1.ModelPool
+	28, // 20: catenary.v1.InvokeRequest.call:type_name -> catenary.v1.InvokeCall
+	0,  // 21: catenary.v1.InvokeRequest.item:type_name -> catenary.v1.Item
+	29, // 22: catenary.v1.InvokeRequest.end:type_name -> catenary.v1.SourceEnd
+	26, // 23: catenary.v1.InvokeCall.ref:type_name -> catenary.v1.Ref
+	26, // 24: catenary.v1.InvokeCall.models:type_name -> catenary.v1.Ref
+	14, // 25: catenary.v1.SourceEnd.error:type_name -> catenary.v1.Failure
+	0,  // 26: catenary.v1.InvokeResponse.item:type_name -> catenary.v1.Item
+	31, // 27: catenary.v1.InvokeResponse.end:type_name -> catenary.v1.InvokeEnd
+	14, // 28: catenary.v1.InvokeEnd.error:type_name -> catenary.v1.Failure
+	12, // 29: catenary.v1.InvokeEnd.timing:type_name -> catenary.v1.Timing
+	26, // 30: catenary.v1.WakeRequest.functions:type_name -> catenary.v1.Ref
+	26, // 31: catenary.v1.WakeRequest.models:type_name -> catenary.v1.Ref
+	26, // 32: catenary.v1.PrepareRequest.functions:type_name -> catenary.v1.Ref
+	26, // 33: catenary.v1.PrepareRequest.models:type_name -> catenary.v1.Ref
+	19, // 34: catenary.v1.PrepareResponse.functions:type_name -> catenary.v1.FunctionStatus
+	2,  // 35: catenary.v1.ChainService.Run:input_type -> catenary.v1.RunRequest
+	4,  // 36: catenary.v1.ChainService.Stream:input_type -> catenary.v1.StreamRequest
+	15, // 37: catenary.v1.ChainService.Deploy:input_type -> catenary.v1.DeployRequest
+	20, // 38: catenary.v1.ChainService.List:input_type -> catenary.v1.ListRequest
+	22, // 39: catenary.v1.ChainService.Pools:input_type -> catenary.v1.PoolsRequest
+	27, // 40: catenary.v1.NodeService.Invoke:input_type -> catenary.v1.InvokeRequest
+	32, // 41: catenary.v1.NodeService.Wake:input_type -> catenary.v1.WakeRequest
+	34, // 42: catenary.v1.NodeService.Prepare:input_type -> catenary.v1.PrepareRequest
+	22, // 43: catenary.v1.NodeService.NodePools:input_type -> catenary.v1.PoolsRequest
+	3,  // 44: catenary.v1.ChainService.Run:output_type -> catenary.v1.RunResponse
+	7,  // 45: catenary.v1.ChainService.Stream:output_type -> catenary.v1.StreamResponse
+	17, // 46: catenary.v1.ChainService.Deploy:output_type -> catenary.v1.DeployResponse
+	21, // 47: catenary.v1.ChainService.List:output_type -> catenary.v1.ListResponse
+	23, // 48: catenary.v1.ChainService.Pools:output_type -> catenary.v1.PoolsResponse
+	30, // 49: catenary.v1.NodeService.Invoke:output_type -> catenary.v1.InvokeResponse
+	33, // 50: catenary.v1.NodeService.Wake:output_type -> catenary.v1.WakeResponse
+	35, // 51: catenary.v1.NodeService.Prepare:output_type -> catenary.v1.PrepareResponse
+	23, // 52: catenary.v1.NodeService.NodePools:output_type -> catenary.v1.PoolsResponse
+	44, // [44:53] is the sub-list for method output_type
+	35, // [35:44] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_gateway_catenary_v1_catenary_proto_init() }
@@ -2594,22 +2808,26 @@ func file_gateway_catenary_v1_catenary_proto_init() {
 		(*StreamRequest_Open)(nil),
 		(*StreamRequest_Json)(nil),
 		(*StreamRequest_Item)(nil),
+		(*StreamRequest_Interrupt)(nil),
 	}
-	file_gateway_catenary_v1_catenary_proto_msgTypes[6].OneofWrappers = []any{
+	file_gateway_catenary_v1_catenary_proto_msgTypes[7].OneofWrappers = []any{
 		(*StreamResponse_Item)(nil),
 		(*StreamResponse_Blob)(nil),
 		(*StreamResponse_Observed)(nil),
 		(*StreamResponse_Timing)(nil),
 		(*StreamResponse_End)(nil),
+		(*StreamResponse_TurnOver)(nil),
 	}
-	file_gateway_catenary_v1_catenary_proto_msgTypes[25].OneofWrappers = []any{
+	file_gateway_catenary_v1_catenary_proto_msgTypes[27].OneofWrappers = []any{
 		(*InvokeRequest_Call)(nil),
 		(*InvokeRequest_Item)(nil),
 		(*InvokeRequest_End)(nil),
+		(*InvokeRequest_Over)(nil),
 	}
-	file_gateway_catenary_v1_catenary_proto_msgTypes[28].OneofWrappers = []any{
+	file_gateway_catenary_v1_catenary_proto_msgTypes[30].OneofWrappers = []any{
 		(*InvokeResponse_Item)(nil),
 		(*InvokeResponse_End)(nil),
+		(*InvokeResponse_Taken)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2617,7 +2835,7 @@ func file_gateway_catenary_v1_catenary_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gateway_catenary_v1_catenary_proto_rawDesc), len(file_gateway_catenary_v1_catenary_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   35,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
