@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
-	"strings"
 
 	"github.com/catenary-run/catenary/examples/functions/voice"
+	"github.com/catenary-run/catenary/examples/functions/voice/sentence"
 	"github.com/catenary-run/catenary/functions"
 	"github.com/catenary-run/catenary/sdk"
 )
@@ -26,56 +26,28 @@ func answer(ctx context.Context, question voice.Transcript) (sdk.Stream[voice.Se
 	}
 	return func(yield func(voice.Sentence, error) bool) {
 		defer tokens.Close()
-		var split splitter
+		send := func(sentences []string) bool {
+			for _, text := range sentences {
+				if !yield(voice.Sentence{Text: text}, nil) {
+					return false
+				}
+			}
+			return true
+		}
+		var split sentence.Splitter
 		for {
 			token, err := tokens.Recv(ctx)
 			if errors.Is(err, io.EOF) {
-				break
+				send(split.Flush())
+				return
 			}
 			if err != nil {
 				yield(voice.Sentence{}, err)
 				return
 			}
-			for _, sentence := range split.add(token.Text) {
-				if !yield(voice.Sentence{Text: sentence}, nil) {
-					return
-				}
+			if !send(split.Add(token.Text)) {
+				return
 			}
 		}
-		if rest := split.rest(); rest != "" {
-			yield(voice.Sentence{Text: rest}, nil)
-		}
 	}, nil
-}
-
-// splitter cuts a growing text after each full stop, question mark or exclamation mark that white space follows.
-type splitter struct{ text string }
-
-// add appends text and returns the sentences that are whole now.
-func (s *splitter) add(text string) []string {
-	s.text += text
-	var whole []string
-	for {
-		end := sentenceEnd(s.text)
-		if end < 0 {
-			return whole
-		}
-		if sentence := strings.TrimSpace(s.text[:end]); sentence != "" {
-			whole = append(whole, sentence)
-		}
-		s.text = s.text[end:]
-	}
-}
-
-// rest returns what is left when no more text comes.
-func (s *splitter) rest() string { return strings.TrimSpace(s.text) }
-
-// sentenceEnd returns the offset behind the first whole sentence of text, or -1.
-func sentenceEnd(text string) int {
-	for i := 0; i+1 < len(text); i++ {
-		if strings.ContainsRune(".?!", rune(text[i])) && (text[i+1] == ' ' || text[i+1] == '\n') {
-			return i + 1
-		}
-	}
-	return -1
 }
