@@ -38,6 +38,9 @@ func Blobs(s *functions.Schema, cborValue []byte) ([]functions.Blob, error) {
 
 // CheckBlobs is [Check] and [Blobs] in one pass. Unlike Blobs alone it checks values of schemas without blobs, too.
 func CheckBlobs(s *functions.Schema, cborValue []byte) ([]functions.Blob, error) {
+	if fits(s, cborValue) {
+		return nil, nil
+	}
 	var c conformer
 	if _, err := c.decode(s, cborValue); err != nil {
 		return nil, err
