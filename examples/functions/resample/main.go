@@ -1,0 +1,11 @@
+// Command resample is a WASM function: it makes audio of any rate and channel count mono at 16 kHz, as it comes.
+package main
+
+import (
+	"github.com/catenary-run/catenary/examples/functions/voice"
+	"github.com/catenary-run/catenary/sdk/guest"
+)
+
+func init() { guest.Serve(voice.Resample, resample) }
+
+func main() {}
