@@ -367,8 +367,9 @@ func (c *compiler) turns() {
 		}
 		p.opener = n
 	}
+	p.single = !p.in.Stream && p.opener == nil
 	for _, n := range p.steps {
-		n.turned = p.opener == nil || c.links.before(n.step.Name)[p.opener.step.Name]
+		n.turned = !p.single && (p.opener == nil || c.links.before(n.step.Name)[p.opener.step.Name])
 		for _, e := range n.to {
 			p.drops[e] = n.turned
 		}

@@ -221,7 +221,7 @@ func (x *exec) toCaller(it functions.Item) error {
 	x.caller <- struct{}{}
 	defer func() { <-x.caller }()
 	x.tellTurns()
-	if x.plan.drops[x.plan.top.out] && x.turns.Over(it.Turn) {
+	if (x.plan.single || x.plan.drops[x.plan.top.out]) && x.turns.Over(it.Turn) {
 		return nil
 	}
 	return x.r.Out.Send(x.ctx, it)

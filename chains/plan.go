@@ -22,6 +22,7 @@ type Plan struct {
 	wake  needs
 
 	opener *node // opens turns; nil if no step does, and then the caller's items say which turn it is
+	single bool  // there is one turn, and it is all of the run
 }
 
 // block is a list of steps that start together: the chain's own, or those of a branch.

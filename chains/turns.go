@@ -64,6 +64,11 @@ func (x *exec) interrupt(turn uint64) bool {
 	if x.ctx.Err() != nil || !x.turns.Advance(first) {
 		return false
 	}
+	if x.plan.single {
+		x.whole = true
+		x.cancel(errRunOver)
+		return true
+	}
 	for e, s := range x.edges {
 		if s != nil && x.plan.drops[e] {
 			s.Drop(first)

@@ -20,7 +20,7 @@ type host struct {
 	pins     []functions.Ref
 	turns    *functions.Turns
 	session  string // of its generations; empty for a call of one value
-	log      *slog.Logger
+	logger   func() *slog.Logger
 
 	mu     sync.Mutex // guards the fields below
 	closed bool
@@ -33,8 +33,9 @@ func newHost(p *Pools, m *functions.Manifest, instance string, call functions.Ca
 		manifest: m,
 		pins:     call.Models,
 		turns:    call.Turns,
-		log:      p.log.With("func", m.Name, "instance", instance, "run", call.Run, "step", call.Step),
-		open:     map[*hostTokens]struct{}{},
+		logger: sync.OnceValue(func() *slog.Logger { // most calls log nothing
+			return p.log.With("func", m.Name, "instance", instance, "run", call.Run, "step", call.Step)
+		}),
 	}
 	if m.In.Stream && len(m.Uses.Models) > 0 {
 		h.session = fmt.Sprintf("%s/%s/%d", call.Run, call.Step, p.sessions.Add(1))
@@ -63,6 +64,9 @@ func (h *host) Generate(ctx context.Context, model string, req functions.Generat
 	h.mu.Lock()
 	closed := h.closed
 	if !closed {
+		if h.open == nil {
+			h.open = map[*hostTokens]struct{}{}
+		}
 		h.open[t] = struct{}{}
 	}
 	h.mu.Unlock()
@@ -76,10 +80,10 @@ func (h *host) Generate(ctx context.Context, model string, req functions.Generat
 // Log implements [functions.Host].
 func (h *host) Log(level slog.Level, line string) {
 	if len(line) > maxLogLine {
-		h.log.Log(context.Background(), level, line[:maxLogLine], "cut_bytes", len(line)-maxLogLine)
+		h.logger().Log(context.Background(), level, line[:maxLogLine], "cut_bytes", len(line)-maxLogLine)
 		return
 	}
-	h.log.Log(context.Background(), level, line)
+	h.logger().Log(context.Background(), level, line)
 }
 
 // Turns implements [functions.Host].

@@ -181,6 +181,7 @@ func (p *Pools) watch(inst *instance) {
 
 // resetInstance makes an instance that has served fit for its next call, or closes it.
 func (p *Pools) resetInstance(inst *instance) {
+	growStack()
 	pl := inst.pool
 	ctx, cancel := context.WithTimeout(context.Background(), resetTimeout) // its call, and that call's context, are over
 	defer cancel()

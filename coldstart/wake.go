@@ -23,6 +23,9 @@ func (p *Pools) Wake(ctx context.Context, fns, models []functions.Ref) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, ref := range fns {
 		ready := p.aim(ref, forInstance)
+		if ready == nil {
+			continue
+		}
 		g.Go(func() error {
 			if err := ready(ctx); err != nil {
 				return &functions.InvokeError{Func: ref.Name, Version: ref.Digest, Err: err}
@@ -70,9 +73,11 @@ func (p *Pools) Prepare(ctx context.Context, fns, models []functions.Ref) ([]Pre
 		done[i].Ref = ref
 		ready := p.aim(ref, forCode)
 		wg.Go(func() {
-			if err := ready(ctx); err != nil {
-				errs[i] = &functions.InvokeError{Func: ref.Name, Version: ref.Digest, Err: err}
-				return
+			if ready != nil {
+				if err := ready(ctx); err != nil {
+					errs[i] = &functions.InvokeError{Func: ref.Name, Version: ref.Digest, Err: err}
+					return
+				}
 			}
 			done[i].Captured, done[i].Why = p.image(ref)
 		})
@@ -155,7 +160,7 @@ func (g goal) list(pl *pool) (list *[]*waiter, reached bool) {
 	return &pl.wakers, pl.running() > 0
 }
 
-// aim makes the version go for the goal, and returns a func that waits until it is there.
+// aim makes the version go for the goal, and returns a func that waits until it is there, or nil if it is there already.
 func (p *Pools) aim(ref functions.Ref, g goal) func(context.Context) error {
 	failed := func(err error) func(context.Context) error {
 		return func(context.Context) error { return err }
@@ -172,7 +177,7 @@ func (p *Pools) aim(ref functions.Ref, g goal) func(context.Context) error {
 	list, reached := g.list(pl)
 	if reached {
 		p.used(pl, g)
-		return failed(nil)
+		return nil
 	}
 	if len(*list) >= p.config.QueueDepth {
 		return failed(fmt.Errorf("%w: %d wait already for its start; try again later", functions.ErrQueueFull, p.config.QueueDepth))
