@@ -32,6 +32,7 @@ func benches() []bench {
 	return []bench{
 		{"wake", "a Go guest with 100 ms of start-up: parked and cold, against plain wazero", benchWake},
 		{"reset", "a call that finds fresh state, back to back: reset in place, against new instances and against none", benchReset},
+		{"hop", "what a step adds to a chain: WASM and plugin steps, against channels and against services behind an orchestrator", benchHop},
 		{"path", "five guests in a row that start in 50 to 800 ms: woken at once, against step by step", benchPath},
 		{"voice", "the voice chain: cold and warm, each step's share, memory", benchVoice},
 		{"confidence", "false accepts and refusals of the voice chain's route over 40 questions and 10 nonsense phrases", benchConfidence},
@@ -51,6 +52,9 @@ func main() {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) > 0 && args[0] == childArg {
 		return child(ctx)
+	}
+	if len(args) > 0 && args[0] == peerArg {
+		return echoService()
 	}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
