@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
+	"time"
 
 	"github.com/catenary-run/catenary/functions"
 	"github.com/catenary-run/catenary/functions/value"
@@ -14,9 +14,10 @@ import (
 )
 
 // call is the state of one call into a guest: what its host functions work on. It lives on the goroutine that runs the
-// guest and is dropped with it.
+// guest and is dropped with it. Goroutines of its own, see async, have ended before.
 type call struct {
 	ctx      context.Context
+	cancel   context.CancelCauseFunc // ends ctx
 	manifest *functions.Manifest
 	host     functions.Host
 	log      *logger
@@ -29,12 +30,15 @@ type call struct {
 	nextFD int32
 
 	args    []string // of a command
-	inputs  map[functions.Digest]functions.Attachment
-	last    functions.Item // the input that came last: outputs take its turn and time
+	inputs  heldBlobs
+	last    functions.Item // the input that came last: what is sent takes its turn and time, unless it was marked
+	mark    mark           // of the next item that is sent
 	sink    functions.Sink
-	sent    uint64 // items
-	left    int64  // bytes of output that are still allowed
-	blobs   []functions.Attachment
+	async   *async  // nil as long as the guest blocks
+	behind  *behind // what sends to the sink; nil if the guest does
+	sent    uint64  // items
+	left    int64   // bytes of output that are still allowed
+	made    madeBlobs
 	failure string // what the guest gave to fail
 	hostErr error  // what the host answered last when a service failed
 
@@ -53,12 +57,20 @@ type descriptor interface {
 	close(c *call)
 }
 
-func newCall(ctx context.Context, m *functions.Manifest, host functions.Host, clock clock, nextFD int32) *call {
+// mark is a turn and a time that the guest has set.
+type mark struct {
+	set  bool
+	turn uint64
+	time time.Time
+}
+
+// newCall returns a call that works under ctx, which cancel ends.
+func newCall(ctx context.Context, cancel context.CancelCauseFunc, m *functions.Manifest, host functions.Host, clock clock, nextFD int32) *call {
 	c := &call{
-		ctx: ctx, manifest: m, host: host, log: newLogger(host.Log), clock: clock,
+		ctx: ctx, cancel: cancel, manifest: m, host: host, log: newLogger(host.Log), clock: clock,
 		fds: map[int32]descriptor{}, nextFD: nextFD,
-		inputs: map[functions.Digest]functions.Attachment{},
-		left:   m.Limits.WithDefaults().OutBytes,
+		made: madeBlobs{},
+		left: m.CallLimits().OutBytes,
 	}
 	c.stdout = lines{to: c.log, level: slog.LevelInfo}
 	c.stderr = lines{to: c.log, level: slog.LevelInfo}
@@ -71,6 +83,10 @@ func (c *call) end() {
 		d.close(c)
 	}
 	clear(c.fds)
+	if c.async != nil {
+		c.cancel(nil)
+		c.async.pumps.Wait()
+	}
 	c.stdout.flush()
 	c.stderr.flush()
 }
@@ -100,12 +116,8 @@ func (c *call) try(f func()) (err error) {
 	return nil
 }
 
-// check ends the call if its context has ended.
-func (c *call) check() {
-	if c.ctx.Err() != nil {
-		c.abort(context.Cause(c.ctx))
-	}
-}
+// check stops the guest if its call's context has ended and it is not to be told.
+func (c *call) check() { c.ended() }
 
 // add gives a descriptor a number. It returns a negative errno if there are too many.
 func (c *call) add(d descriptor) int32 {
@@ -127,15 +139,6 @@ func (c *call) closeFD(fd int32) uint32 {
 	delete(c.fds, fd)
 	d.close(c)
 	return abi.Success
-}
-
-// spend takes n bytes from what the output may have, or ends the call.
-func (c *call) spend(n int64) {
-	if n > c.left {
-		c.abort(fmt.Errorf("%w: the output is larger than %d bytes: raise limits.out of function %s",
-			functions.ErrOutputLimit, c.manifest.Limits.WithDefaults().OutBytes, c.manifest.Name))
-	}
-	c.left -= n
 }
 
 // hostFailed notes why a service of the host failed, for a guest that fails in turn.
@@ -161,53 +164,63 @@ func (c *call) decode(b []byte, v any) error {
 	return value.Decode(b, v)
 }
 
-// emit sends one value of the guest, which is not used again by it, with the blobs that belong to it.
-func (c *call) emit(v []byte) {
+// emit sends one value of the guest, which is not used again by it, with the blobs that belong to it: own, and those that
+// it refers to. There must be room for it.
+func (c *call) emit(v []byte, own ...functions.Attachment) {
 	if c.sent > 0 && !c.manifest.Out.Stream {
 		c.abort(fmt.Errorf("%w: function %s sent a second value, and its output is not a stream", functions.ErrFunction, c.manifest.Name))
 	}
-	c.spend(int64(len(v)))
-	var blobs []functions.Attachment
+	n := int64(len(v))
+	c.spend(n)
 	if c.usesJSON() {
-		cbor, made, err := value.FromJSON(c.manifest.Out.Schema, v, nil)
+		cbor, inline, err := value.FromJSON(c.manifest.Out.Schema, v, nil)
 		if err != nil {
 			c.abort(fmt.Errorf("%w: the output of function %s: %w", functions.ErrFunction, c.manifest.Name, notInvalid(err)))
 		}
-		v, blobs = cbor, made
+		v, own = cbor, append(own, inline...)
 	}
-	blobs = append(blobs, c.blobs...)
-	c.blobs = nil
-	blobs = append(blobs, c.passedOn(v, blobs)...)
+	blobs, made := c.attach(v, own)
 	it := functions.Item{Value: v, Blobs: blobs, Seq: c.sent, Turn: c.last.Turn, Time: c.last.Time}
-	if err := c.sink.Send(c.ctx, it); err != nil {
-		c.abort(err)
+	if c.mark.set {
+		it.Turn, it.Time = c.mark.turn, c.mark.time
+		c.mark = mark{}
 	}
+	c.free(n + made)
 	c.sent++
+	if c.behind != nil {
+		c.behind.put(it)
+	} else if err := c.sink.Send(c.ctx, it); err != nil {
+		c.broken(err)
+	}
 }
 
-// passedOn returns the blobs of the input that the value v refers to: their bytes have to travel on with it.
-func (c *call) passedOn(v []byte, own []functions.Attachment) []functions.Attachment {
-	if len(c.inputs) == 0 {
+// flush waits until all that was sent has arrived. It returns the cause of the call's context if that ended first, or if
+// the guest was told so.
+func (c *call) flush() error {
+	if c.async == nil {
 		return nil
 	}
-	refs, err := value.Blobs(c.manifest.Out.Schema, v)
-	if err != nil {
-		c.abort(fmt.Errorf("%w: the output of function %s: %w", functions.ErrFunction, c.manifest.Name, notInvalid(err)))
-	}
-	var passed []functions.Attachment
-	for _, ref := range refs {
-		same := func(a functions.Attachment) bool { return a.Digest == ref.Digest }
-		if att, ok := c.inputs[ref.Digest]; ok && !slices.ContainsFunc(own, same) && !slices.ContainsFunc(passed, same) {
-			passed = append(passed, att)
+	if c.behind != nil && c.async.stopAt.IsZero() {
+		for !c.behind.ready() && c.ctx.Err() == nil {
+			select {
+			case <-c.async.wake:
+			case <-c.ctx.Done():
+			}
+		}
+		if !c.behind.ready() {
+			return context.Cause(c.ctx)
 		}
 	}
-	return passed
+	if !c.async.stopAt.IsZero() {
+		return context.Cause(c.ctx)
+	}
+	return nil
 }
 
 // notInvalid returns err's text without its class: a wrong output is the function's fault, not the caller's.
 func notInvalid(err error) error { return errors.New(functions.OneLine(err)) }
 
-// receive takes the next item of the source for the guest. It returns false at the end.
+// receive takes the next item of the source for the guest, whose call ends if that fails. It returns false at the end.
 func (c *call) receive(in functions.Source) ([]byte, bool) {
 	it, err := in.Recv(c.ctx)
 	switch {
@@ -216,16 +229,19 @@ func (c *call) receive(in functions.Source) ([]byte, bool) {
 	case err != nil:
 		c.abort(err)
 	}
+	return c.accept(it), true
+}
+
+// accept makes it the item that the guest received last, and returns its value as the guest sees it.
+func (c *call) accept(it functions.Item) []byte {
 	c.last = it
-	for _, att := range it.Blobs {
-		c.inputs[att.Digest] = att
-	}
+	c.inputs.add(it.Blobs, c.manifest.In.Stream)
 	if !c.usesJSON() {
-		return it.Value, true
+		return it.Value
 	}
 	text, err := value.ToJSON(c.manifest.In.Schema, it.Value)
 	if err != nil {
 		c.abort(err)
 	}
-	return text, true
+	return text
 }

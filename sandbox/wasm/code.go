@@ -137,13 +137,13 @@ func (c *code) New(ctx context.Context) (sandbox.Instance, error) {
 	}
 	m := c.program.manifest
 	host := bootHost{func(level slog.Level, line string) { c.driver.cfg.Log.Log(ctx, level, line, "func", m.Name) }}
-	ctx, cancel := limitTime(ctx, m)
-	defer cancel()
+	ctx, cancel := limitStart(ctx, m)
+	defer cancel(nil)
 	start := c.boot
 	if c.image != nil {
 		start = c.restore
 	}
-	g, err := start(ctx, host)
+	g, err := start(ctx, cancel, host)
 	if err != nil {
 		return nil, err
 	}
@@ -151,20 +151,20 @@ func (c *code) New(ctx context.Context) (sandbox.Instance, error) {
 	return &instance{id: id, code: c, guest: g}, nil
 }
 
-func (c *code) boot(ctx context.Context, host functions.Host) (*guest, error) {
-	boot := newCall(ctx, c.program.manifest, host, startClock(firstClock), firstFD)
+func (c *code) boot(ctx context.Context, cancel context.CancelCauseFunc, host functions.Host) (*guest, error) {
+	boot := newCall(ctx, cancel, c.program.manifest, host, startClock(firstClock), firstFD)
 	defer boot.end()
 	return c.program.boot(boot)
 }
 
 // restore makes a guest that stands where the image was taken, but for its random numbers and the time.
-func (c *code) restore(ctx context.Context, host functions.Host) (*guest, error) {
+func (c *code) restore(ctx context.Context, cancel context.CancelCauseFunc, host functions.Host) (*guest, error) {
 	meta := c.image.Meta()
 	mem, err := c.image.NewMemory(c.program.limits.MemBytes)
 	if err != nil {
 		return nil, fmt.Errorf("%w: function %s: %w", functions.ErrColdStart, c.program.manifest.Name, err)
 	}
-	call := newCall(ctx, c.program.manifest, host, startClock(meta.ClockBase), c.prepared.NextFD)
+	call := newCall(ctx, cancel, c.program.manifest, host, startClock(meta.ClockBase), c.prepared.NextFD)
 	g, err := c.program.instantiate(call, mem)
 	if err != nil {
 		return nil, fmt.Errorf("%w: function %s: %w", functions.ErrColdStart, c.program.manifest.Name, err)

@@ -133,8 +133,11 @@ func fdFdstatGet(c *call, mem guestMemory, s []uint64) {
 		if d.append {
 			flags = fdflagAppend
 		}
-	default:
+	case stream:
 		filetype = typeStream
+		if !d.blocks() {
+			flags = fdflagNonblock
+		}
 	}
 	clear(stat)
 	stat[0] = filetype
@@ -147,9 +150,13 @@ func fdFdstatGet(c *call, mem guestMemory, s []uint64) {
 func fdFdstatSetFlags(c *call, _ guestMemory, s []uint64) {
 	fd, flags := int32(s[0]), uint16(s[1])
 	f, isFile := c.fds[fd].(*file)
+	st, isStream := c.fds[fd].(stream)
 	switch {
 	case !c.knows(fd):
 		s[0] = abi.BadF
+	case isStream:
+		st.setBlocks(c, flags&fdflagNonblock == 0)
+		s[0] = abi.Success
 	case flags&fdflagNonblock != 0:
 		s[0] = errnoNotSup
 	case isFile:
@@ -227,6 +234,10 @@ func fdRead(c *call, mem guestMemory, s []uint64) {
 		finish(mem, s, result, 0, nil) // its end
 		return
 	}
+	if st, ok := c.fds[fd].(stream); ok {
+		c.readStream(st, mem, s)
+		return
+	}
 	f, errno := c.readable(fd)
 	if errno != abi.Success {
 		s[0] = errno
@@ -257,6 +268,10 @@ func fdPread(c *call, mem guestMemory, s []uint64) {
 
 func fdWrite(c *call, mem guestMemory, s []uint64) {
 	fd, result := int32(s[0]), uint32(s[3])
+	if st, ok := c.fds[fd].(stream); ok {
+		c.writeStream(st, mem, s)
+		return
+	}
 	var write func(p []byte) (int, error)
 	switch {
 	case fd == fdStdout || fd == fdStderr:

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/catenary-run/catenary/functions"
 	"github.com/catenary-run/catenary/sandbox/wasm/abi"
@@ -134,13 +135,12 @@ func (m guestMemory) putU64(ptr uint32, v uint64) {
 // catenaryFuncs are the functions of catenary_v1.
 var catenaryFuncs = map[string]hostFunc{
 	"item_recv": {"iii:I", func(c *call, mem guestMemory, s []uint64) {
-		st, ok := c.fds[int32(s[0])].(stream)
-		if !ok {
-			s[0] = api.EncodeI64(abi.RecvFailed)
-			return
+		n := int64(abi.RecvFailed)
+		if st, ok := c.fds[int32(s[0])].(stream); ok {
+			*st.part() = nil
+			n = c.recv(st, mem.view(uint32(s[1]), uint32(s[2])))
 		}
-		c.check()
-		s[0] = api.EncodeI64(st.recv(c, mem.view(uint32(s[1]), uint32(s[2]))))
+		s[0] = api.EncodeI64(n)
 	}},
 	"item_send": {"iii:i", func(c *call, mem guestMemory, s []uint64) {
 		st, ok := c.fds[int32(s[0])].(stream)
@@ -148,23 +148,42 @@ var catenaryFuncs = map[string]hostFunc{
 			s[0] = abi.BadF
 			return
 		}
-		c.check()
-		item := mem.view(uint32(s[1]), uint32(s[2]))
-		if int64(len(item)) > c.left {
-			// Before it is copied: an item may be as large as the guest's memory. A generation request does not count,
-			// and has its own bound.
-			if _, model := st.(*modelStream); !model {
-				c.spend(int64(len(item)))
-			} else if len(item) > abi.MaxModelRequest {
-				s[0] = abi.TooBig
-				return
-			}
+		s[0] = uint64(c.send(st, mem.view(uint32(s[1]), uint32(s[2]))))
+	}},
+	"item_info": {"ii:i", func(c *call, mem guestMemory, s []uint64) {
+		st, ok := c.fds[int32(s[0])].(stream)
+		if !ok {
+			s[0] = abi.BadF
+			return
 		}
-		s[0] = uint64(st.send(c, append([]byte{}, item...)))
+		info, errno := st.info(c)
+		if errno == abi.Success {
+			info.write(mem.view(uint32(s[1]), abi.InfoBytes))
+		}
+		s[0] = uint64(errno)
+	}},
+	"item_mark": {"iII:i", func(c *call, _ guestMemory, s []uint64) {
+		st, ok := c.fds[int32(s[0])].(stream)
+		switch turn, ns := int64(s[1]), int64(s[2]); {
+		case !ok:
+			s[0] = abi.BadF
+		case turn < 0:
+			s[0] = abi.Inval
+		default:
+			m := mark{set: true, turn: uint64(turn)}
+			if ns != 0 {
+				m.time = time.Unix(0, ns)
+			}
+			s[0] = uint64(st.mark(c, m))
+		}
 	}},
 	"open": {"ii:i", func(c *call, mem guestMemory, s []uint64) {
 		if uint32(s[1]) > abi.MaxOpenRequest {
 			s[0] = api.EncodeI32(-abi.TooBig)
+			return
+		}
+		if c.ended() {
+			s[0] = api.EncodeI32(-abi.Canceled)
 			return
 		}
 		s[0] = api.EncodeI32(c.open(string(mem.view(uint32(s[0]), uint32(s[1])))))
@@ -187,4 +206,35 @@ var catenaryFuncs = map[string]hostFunc{
 			}
 		}
 	}},
+}
+
+// recv receives for the guest, unless its call has ended.
+func (c *call) recv(st stream, buf []byte) int64 {
+	if c.ended() {
+		return st.fail(abi.Canceled)
+	}
+	return st.recv(c, buf)
+}
+
+// send sends a copy of what the guest has given, unless its call has ended or there is no room.
+func (c *call) send(st stream, item []byte) uint32 {
+	if c.ended() {
+		return abi.Canceled
+	}
+	if errno := st.room(c, int64(len(item))); errno != abi.Success {
+		return errno
+	}
+	return st.send(c, append([]byte{}, item...))
+}
+
+// write is the layout of what item_info tells.
+func (i itemInfo) write(b []byte) {
+	le := binary.LittleEndian
+	le.PutUint64(b, i.seq)
+	le.PutUint64(b[8:], i.turn)
+	ns := int64(0)
+	if !i.time.IsZero() {
+		ns = i.time.UnixNano()
+	}
+	le.PutUint64(b[16:], uint64(ns))
 }

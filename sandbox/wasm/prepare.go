@@ -283,9 +283,9 @@ func (w *warmer) start(captured bool) (*guest, error) {
 }
 
 func (w *warmer) boot() (*guest, error) {
-	ctx, cancel := limitTime(w.ctx, w.p.manifest)
-	defer cancel()
-	c := newCall(ctx, w.p.manifest, w.host, startClock(firstClock), firstFD)
+	ctx, cancel := limitStart(w.ctx, w.p.manifest)
+	defer cancel(nil)
+	c := newCall(ctx, cancel, w.p.manifest, w.host, startClock(firstClock), firstFD)
 	defer c.end()
 	return w.p.boot(c)
 }
@@ -307,9 +307,9 @@ func (w *warmer) sample(g *guest) error {
 	if len(w.p.manifest.Sample) == 0 {
 		return nil
 	}
-	ctx, cancel := limitTime(w.ctx, w.p.manifest)
-	defer cancel()
-	c := newCall(ctx, w.p.manifest, w.host, g.clock, g.nextFD)
+	ctx, cancel := limitStart(w.ctx, w.p.manifest)
+	defer cancel(nil)
+	c := newCall(ctx, cancel, w.p.manifest, w.host, g.clock, g.nextFD)
 	defer c.end()
 	var dropped functions.SinkFunc = func(context.Context, functions.Item) error { return nil }
 	err := w.p.serve(c, g, functions.Items(functions.Item{Value: w.p.manifest.Sample}), dropped)
@@ -324,9 +324,9 @@ func (w *warmer) tidy(g *guest) error {
 	if g.mod.ExportedFunction(abi.Prepare) == nil {
 		return nil
 	}
-	ctx, cancel := limitTime(w.ctx, w.p.manifest)
-	defer cancel()
-	c := newCall(ctx, w.p.manifest, w.host, g.clock, g.nextFD)
+	ctx, cancel := limitStart(w.ctx, w.p.manifest)
+	defer cancel(nil)
+	c := newCall(ctx, cancel, w.p.manifest, w.host, g.clock, g.nextFD)
 	defer c.end()
 	err := g.enter(c, abi.Prepare, []uint64{uint64(w.p.limits.MemBytes)})
 	if err == nil && c.exited {

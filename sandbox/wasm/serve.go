@@ -5,15 +5,34 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/catenary-run/catenary/functions"
 	"github.com/catenary-run/catenary/sandbox/wasm/abi"
 	"github.com/catenary-run/catenary/sandbox/wasm/scratch"
 )
 
-// limitTime returns ctx with the function's own time limit, whose cause says whose limit it is.
-func limitTime(ctx context.Context, m *functions.Manifest) (context.Context, context.CancelFunc) {
-	limit := m.Limits.WithDefaults().Time
+// limitStart returns ctx with the function's own time limit, for what has to be done before its first call. The caller
+// ends it, with nil.
+func limitStart(ctx context.Context, m *functions.Manifest) (context.Context, context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, stop := limitTime(ctx, m, m.Limits.WithDefaults().Time)
+	return ctx, func(cause error) {
+		cancel(cause)
+		stop()
+	}
+}
+
+// limitCall returns ctx with the function's own time limit for a call, if it has one: a stream may take any time.
+func limitCall(ctx context.Context, m *functions.Manifest) (context.Context, context.CancelFunc) {
+	if limit := m.CallLimits().Time; limit > 0 {
+		return limitTime(ctx, m, limit)
+	}
+	return ctx, func() {}
+}
+
+// limitTime returns ctx with a limit whose cause says whose it is.
+func limitTime(ctx context.Context, m *functions.Manifest, limit time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w: function %s ran for %s: raise limits.time", functions.ErrTimeLimit, m.Name, limit))
 }
 
@@ -30,12 +49,15 @@ func (p *program) serve(c *call, g *guest, src functions.Source, sink functions.
 }
 
 func (p *program) serveReactor(c *call, g *guest, src functions.Source) error {
-	stack := []uint64{uint64(c.add(&inputStream{src: src})), uint64(c.add(outputStream{}))}
+	stack := []uint64{uint64(c.add(&inputStream{src: src})), uint64(c.add(&outputStream{}))}
 	if err := g.enter(c, abi.Call, stack); err != nil {
 		return err
 	}
 	if c.exited {
 		return c.exit()
+	}
+	if err := c.flush(); err != nil {
+		return err
 	}
 	result := int32(stack[0])
 	if result == abi.CallOK {
@@ -76,7 +98,11 @@ func (p *program) serveCommand(c *call, g *guest, src functions.Source) error {
 		if !ok {
 			c.abort(fmt.Errorf("%w: function %s: no value came", functions.ErrInvalid, c.manifest.Name))
 		}
-		args, err := p.command.bind(v, c.inputs, dir)
+		blobs := map[functions.Digest]functions.Attachment{}
+		for _, att := range c.last.Blobs {
+			blobs[att.Digest] = att
+		}
+		args, err := p.command.bind(v, blobs, dir)
 		if err != nil {
 			c.abort(err)
 		}
@@ -115,8 +141,7 @@ func (p *program) serveCommand(c *call, g *guest, src functions.Source) error {
 			c.abort(p.noOutput(err))
 		}
 		c.left += int64(len(v)) // the value stands for bytes that have been counted
-		c.blobs = blobs
-		c.emit(v)
+		c.emit(v, blobs...)
 	})
 }
 

@@ -2,7 +2,6 @@ package wasm
 
 import (
 	"crypto/rand"
-	"encoding/binary"
 	"runtime"
 	"time"
 
@@ -157,88 +156,3 @@ var wasiFuncs = map[string]hostFunc{
 }
 
 func noSys(_ *call, _ guestMemory, s []uint64) { s[0] = abi.NoSys }
-
-// Layout of poll_oneoff.
-const (
-	subscriptionBytes = 48
-	eventBytes        = 32
-	maxSubscriptions  = 4096
-
-	eventClock    = 0
-	eventFDWrite  = 2
-	clockAbsolute = 1
-)
-
-// pollOneoff waits for the first of the guest's timers. Descriptors never wait here: they block in item_recv and
-// item_send, and files are always ready. It ends with the call's context.
-func pollOneoff(c *call, mem guestMemory, s []uint64) {
-	in, out, n, result := uint32(s[0]), uint32(s[1]), uint32(s[2]), uint32(s[3])
-	if n == 0 || n > maxSubscriptions {
-		s[0] = abi.Inval
-		return
-	}
-	started := c.clock.now()
-	for {
-		events, wait := c.ready(mem.view(in, n*subscriptionBytes), mem.view(out, n*eventBytes), started)
-		if events > 0 {
-			mem.putU32(result, events)
-			s[0] = abi.Success
-			return
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-c.ctx.Done():
-			timer.Stop()
-			c.check()
-		}
-	}
-}
-
-// ready writes an event for each subscription that has come true and returns their count, or how long until the first
-// one does.
-func (c *call) ready(subs, events []byte, started int64) (count uint32, wait time.Duration) {
-	le := binary.LittleEndian
-	first := int64(1<<63 - 1)
-	for ; len(subs) > 0; subs = subs[subscriptionBytes:] {
-		kind, errno := subs[8], uint16(abi.Success)
-		switch {
-		case kind == eventClock:
-			id, at := le.Uint32(subs[16:]), int64(min(le.Uint64(subs[24:]), 1<<63-1))
-			now, ok := c.clock.read(id)
-			if le.Uint16(subs[40:])&clockAbsolute == 0 {
-				// From the start of the poll, by the monotonic clock whichever was asked for.
-				at, now = satAdd(at, started), c.clock.now()
-			}
-			if !ok {
-				errno = abi.Inval
-			} else if at > now {
-				first = min(first, at-now)
-				continue
-			}
-		case kind <= eventFDWrite:
-			if !c.knows(int32(le.Uint32(subs[16:]))) {
-				errno = abi.BadF
-			}
-		default:
-			errno = abi.Inval
-		}
-		event := events[count*eventBytes:][:eventBytes]
-		clear(event)
-		copy(event, subs[:8]) // the guest's own word for the subscription
-		le.PutUint16(event[8:], errno)
-		event[10] = kind
-		if kind != eventClock {
-			le.PutUint64(event[16:], 1) // bytes that can be moved: some
-		}
-		count++
-	}
-	return count, time.Duration(first)
-}
-
-func satAdd(a, b int64) int64 {
-	if a > 1<<63-1-b {
-		return 1<<63 - 1
-	}
-	return a + b
-}

@@ -28,23 +28,25 @@ const (
 	OpenModel = "model:"
 	OpenBlob  = "blob:"
 	NewBlob   = "newblob:"
+	OpenTurns = "turns:" // takes no argument
 )
 
 // Results of item_recv below zero.
 const (
 	RecvAgain  = -1 // nothing there yet, on a descriptor set non-blocking
 	RecvEnd    = -2 // no more items
-	RecvFailed = -3 // failed, or no such descriptor
+	RecvFailed = -3 // failed, or no such descriptor: item_info says why
 )
 
-// Errnos of WASI preview 1 that item_send and open return.
+// Errnos of WASI preview 1 that item_send, item_info, item_mark and open return.
 const (
 	Success  = 0
 	TooBig   = 1
 	Access   = 2
-	Again    = 6
+	Again    = 6 // no room yet, on a descriptor set non-blocking
 	BadF     = 8
-	Canceled = 11
+	Canceled = 11 // the call is ending
+	Intr     = 27 // the turn is over
 	Inval    = 28
 	IO       = 29
 	MFile    = 33
@@ -64,9 +66,13 @@ const (
 // FirstFD is the number of the first descriptor that a call gets. Numbers are never used twice in an instance.
 const FirstFD = 16
 
+// InfoBytes is the size of what item_info writes: seq u64, turn u64 and time i64, in nanoseconds since 1970, 0 if nobody
+// said.
+const InfoBytes = 24
+
 // Bounds of what a guest may ask for.
 const (
-	MaxDescriptors  = 64       // open at once, in one call
+	MaxDescriptors  = 64       // open at once, in one call: Go's runtime crashes when 128 goroutines begin to wait at once
 	MaxOpenRequest  = 1 << 10  // bytes of a request to open
 	MaxModelRequest = 16 << 20 // bytes of a generation request
 )
