@@ -72,7 +72,7 @@ func TestDeploy_FailedPrepareLeavesTheOldVersion(t *testing.T) {
 func TestDeploy_FaultsAllAtOnce(t *testing.T) {
 	w := newWorld(t, nil)
 	bad := w.version("shout", "2")
-	bad.In.Stream = true
+	bad.Turns = true
 	empty := w.version("sing", "2")
 	empty.Artifact = functions.DigestOf(nil)
 	w.mem.blobs[empty.Artifact] = nil
@@ -87,7 +87,7 @@ func TestDeploy_FaultsAllAtOnce(t *testing.T) {
 		{"what does not parse", &catenaryv1.DeployRequest{
 			Manifests: [][]byte{[]byte(`{`), []byte(`{"nmae":"x"}`), bad.Canonical()}, Models: [][]byte{[]byte(`7`)},
 			Chains: []*catenaryv1.ChainSpec{{Json: []byte(`[]`)}, {}},
-		}, []string{"manifest 0", "manifest 1", "nmae", "stream as input", "model 0", "chain 0", "chain 1"}},
+		}, []string{"manifest 0", "manifest 1", "nmae", "open turns", "model 0", "chain 0", "chain 1"}},
 		{"names twice", &catenaryv1.DeployRequest{
 			Manifests: [][]byte{lost.Canonical(), lost.Canonical()}, Chains: []*catenaryv1.ChainSpec{{Json: single("x").Canonical()}, {Json: single("x").Canonical()}},
 		}, []string{`function "paint" is there twice`, `chain "x" is there twice`}},

@@ -32,6 +32,8 @@ type chain struct {
 	*chains.Plan
 	// steps has the schema of what each step yields, by the step's name.
 	steps map[string]*functions.Schema
+	// opens is true if a step opens turns: then the items of the caller don't.
+	opens bool
 }
 
 // deployed knows what the chain aliases point to, and compiles it once. While a watch runs it answers from a snapshot;
@@ -212,8 +214,9 @@ func compile(g *chains.Graph, manifests map[string]*functions.Manifest) (*chain,
 			return schema(s.Cases[0].Out)
 		}
 	}
-	for name := range byName {
+	for name, s := range byName {
 		c.steps[name] = schema(name)
+		c.opens = c.opens || s.Op == spec.OpCall && manifests[s.Func].Turns
 	}
 	return c, nil
 }

@@ -44,6 +44,13 @@ func (f *flight) idle() <-chan struct{} {
 	return f.done
 }
 
+// some reports whether anything is in flight.
+func (f *flight) some() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.n > 0
+}
+
 // works counts a request of a further service as work, whenever it comes: a step of a run that began before the drain,
 // elsewhere, looks like any other call.
 func (s *Server) works(next http.Handler) http.Handler {
@@ -66,12 +73,17 @@ func (s *Server) drain(srv *http.Server, base context.Context, cancel context.Ca
 	case <-s.work.idle():
 	case <-limit.Done():
 	}
-	// Shutdown closes the port, and waits until what still moves has ended: a reply that is written, a blob.
-	if srv.Shutdown(limit) != nil {
+	// Shutdown closes the port, and waits until what still moves has ended: a reply that is written, a blob. It does not
+	// know of WebSockets.
+	if srv.Shutdown(limit) != nil || s.work.some() {
 		s.log.Warn("cancelling what has not ended in time")
 		cancel(errDraining)
 		grace, stop := context.WithTimeout(context.WithoutCancel(base), endGrace)
 		defer stop()
+		select {
+		case <-s.work.idle():
+		case <-grace.Done():
+		}
 		_ = srv.Shutdown(grace)
 		_ = srv.Close() // what is left is stuck in a read or a write: this ends it
 	}

@@ -144,7 +144,9 @@ func (s *Server) inputItem(ctx context.Context, schema *functions.Schema, m *cat
 		}
 		blobs = append(blobs, functions.Attachment{Blob: ref, Data: data})
 	}
-	return s.inputOf(came.Value, blobs)
+	it, err := s.inputOf(came.Value, blobs)
+	it.Turn, it.Time = came.Turn, came.Time
+	return it, err
 }
 
 func find(all []functions.Attachment, d functions.Digest) *functions.Attachment {

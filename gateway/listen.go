@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/catenary-run/catenary/functions"
@@ -51,7 +52,9 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			s.fail(w, r, fmt.Errorf("%w: the Host %q is not a name of this machine; call it as 127.0.0.1 or localhost", functions.ErrDenied, clip(r.Host)))
 			return
 		}
-		if origin := r.Header.Get("Origin"); origin != "" && !sameOrigin(origin, r.Host) {
+		origin := r.Header.Get("Origin")
+		allowed := origin == "" || sameOrigin(origin, r.Host) || wantsSocket(r) && slices.Contains(s.cfg.Origins, origin)
+		if !allowed {
 			s.fail(w, r, fmt.Errorf("%w: requests of pages from %q are refused; only the server's own pages may call it", functions.ErrDenied, clip(origin)))
 			return
 		}

@@ -11,7 +11,11 @@ type metrics struct {
 	requests *prometheus.CounterVec   // door, code
 	seconds  *prometheus.HistogramVec // door
 	runs     prometheus.Gauge
-	uploaded prometheus.Counter
+	streams  *prometheus.GaugeVec // door
+	// freed is how long what a cancelled run held stayed held.
+	freed       prometheus.Histogram
+	interrupted prometheus.Counter
+	uploaded    prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, held func() float64) *metrics {
@@ -25,11 +29,21 @@ func newMetrics(reg prometheus.Registerer, held func() float64) *metrics {
 		runs: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "catenary_gateway_runs", Help: "Runs going on now.",
 		}),
+		streams: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "catenary_gateway_streams", Help: "Runs going on now whose callers get items as they come, by door.",
+		}, []string{"door"}),
+		freed: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "catenary_cancel_to_free_seconds", Help: "From the end of a run's context (its caller gone, its deadline, a drain) until all that it held was free.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16),
+		}),
+		interrupted: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "catenary_gateway_turns_interrupted_total", Help: "Turns that were interrupted, by callers or by the step that opens turns.",
+		}),
 		uploaded: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "catenary_gateway_blob_uploaded_bytes_total", Help: "Bytes of blobs taken.",
 		}),
 	}
-	reg.MustRegister(m.requests, m.seconds, m.runs, m.uploaded, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	reg.MustRegister(m.requests, m.seconds, m.runs, m.streams, m.freed, m.interrupted, m.uploaded, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "catenary_gateway_result_bytes", Help: "Bytes of results that are held for GET /blobs.",
 	}, held))
 	return m
@@ -42,6 +56,12 @@ func (m *metrics) answered(door string, err error) {
 		code = Code(err).String()
 	}
 	m.requests.WithLabelValues(door, code).Inc()
+}
+
+// stream counts a stream that is open until the returned func is called.
+func (m *metrics) stream(door string) func() {
+	m.streams.WithLabelValues(door).Inc()
+	return m.streams.WithLabelValues(door).Dec
 }
 
 func (m *metrics) ran(door string, d time.Duration) {

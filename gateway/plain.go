@@ -21,10 +21,14 @@ const (
 	headerGraph = "Catenary-Graph"
 )
 
-// postChain runs a chain with a raw body: POST /chains/NAME.
+// postChain runs a chain with a raw body: POST /chains/NAME. A body is one item, of a stream too.
 func (s *Server) postChain(w http.ResponseWriter, r *http.Request) {
 	err := s.plainRun(w, r)
-	s.metrics.answered("plain", err)
+	door := "plain"
+	if wantsEvents(r) {
+		door = "sse"
+	}
+	s.metrics.answered(door, err)
 }
 
 func (s *Server) plainRun(w http.ResponseWriter, r *http.Request) error {
@@ -47,8 +51,11 @@ func (s *Server) plainRun(w http.ResponseWriter, r *http.Request) error {
 	id := newID()
 	w.Header().Set(headerRun, id)
 	w.Header().Set(headerGraph, string(c.Hash()))
+	if wantsEvents(r) {
+		return s.eventRun(ctx, w, r, run{id: id, door: "sse", chain: c, in: functions.Items(in)})
+	}
 	a := s.newAnswer(w, c.Out())
-	_, err = s.execute(ctx, run{id: id, door: "plain", chain: c, in: in, out: func(_ context.Context, it functions.Item) error { return a.item(it) }})
+	_, err = s.execute(ctx, run{id: id, door: "plain", chain: c, in: functions.Items(in), out: func(_ context.Context, it functions.Item) error { return a.item(it) }})
 	if err == nil {
 		err = a.end()
 	}
@@ -77,8 +84,12 @@ func callerTimeout(r *http.Request) (context.Context, context.CancelFunc, error)
 		return r.Context(), func() {}, fmt.Errorf("%w: header %s: %q is not a count of milliseconds", functions.ErrInvalid, header, clip(text))
 	}
 	limit := time.Duration(ms) * time.Millisecond
-	ctx, cancel := context.WithTimeoutCause(r.Context(), limit, fmt.Errorf("%w: the caller's limit for the call is %v", context.DeadlineExceeded, limit))
+	ctx, cancel := context.WithTimeoutCause(r.Context(), limit, errCallerLimit(limit))
 	return ctx, cancel, nil
+}
+
+func errCallerLimit(limit time.Duration) error {
+	return fmt.Errorf("%w: the caller's limit for the call is %v", context.DeadlineExceeded, limit)
 }
 
 // readInput returns the input that the body of a plain request stands for. With an error comes the HTTP status that

@@ -28,12 +28,19 @@ func (s *Server) routes() http.Handler {
 	if !s.cfg.NodeOnly {
 		path, rpc := catenaryv1.NewChainServiceHandler(&chainService{s}, opts...)
 		mux.Handle(path, s.bounded(rpc))
-		mux.Handle(catenaryv1.ChainServiceRunProcedure, s.admit(rpc))
-		mux.Handle(catenaryv1.ChainServiceStreamProcedure, s.admit(rpc))
+		mux.Handle(catenaryv1.ChainServiceRunProcedure, s.admit(s.limit(rpc)))
+		mux.Handle(catenaryv1.ChainServiceStreamProcedure, s.admit(lined(s.cfg.CallTimeout+writeGrace, rpc)))
 		names = append(names, catenaryv1.ChainServiceName)
 
-		mux.Handle("POST /chains/{name}", s.admit(http.HandlerFunc(s.postChain)))
-		mux.HandleFunc("GET /chains/{name}", s.describeChain)
+		mux.Handle("POST /chains/{name}", s.admit(s.limit(http.HandlerFunc(s.postChain))))
+		socket := s.admit(http.HandlerFunc(s.getSocket))
+		mux.HandleFunc("GET /chains/{name}", func(w http.ResponseWriter, r *http.Request) {
+			if wantsSocket(r) {
+				socket.ServeHTTP(w, r)
+				return
+			}
+			s.describeChain(w, r)
+		})
 		mux.HandleFunc("/chains/{name}", s.notAllowed("GET, HEAD, POST"))
 		mux.HandleFunc("PUT /blobs/{hex}", s.putBlob)
 		mux.HandleFunc("GET /blobs/{hex}", s.getBlob)

@@ -16,18 +16,34 @@ import (
 
 // run is one execution that a door asks for.
 type run struct {
-	id       string
-	door     string
-	chain    *chain
-	in       functions.Item
-	out      func(ctx context.Context, it functions.Item) error
+	id    string
+	door  string
+	chain *chain
+	in    functions.Source
+	out   func(ctx context.Context, it functions.Item) error
+	// turnOver and hurry may be nil. Hurry is called when the run fails while out is at work.
+	turnOver func(turn uint64)
+	hurry    func()
+	idle     time.Duration // zero: no limit
 	observe  []string
 	observed func(step string, it functions.Item)
 }
 
-// execute runs r and holds the blobs of all that it yields. The caller has a slot.
-func (s *Server) execute(ctx context.Context, r run) (chains.Report, error) {
-	name, begin := r.chain.Graph().Spec.Name, time.Now()
+// running is a run that has begun; the door waits for it.
+type running struct {
+	*chains.Running
+	s     *Server
+	ctx   context.Context // of the run, as the door gave it
+	run   run
+	begin time.Time
+
+	stop  func() bool // what waits for the end of ctx
+	ended chan time.Time
+}
+
+// start begins r, and holds the blobs of all that it yields. The caller has a slot.
+func (s *Server) start(ctx context.Context, r run) (*running, error) {
+	rn := &running{s: s, ctx: ctx, run: r, begin: time.Now(), ended: make(chan time.Time, 1)}
 	observed := r.observed
 	if observed != nil {
 		observed = func(step string, it functions.Item) {
@@ -35,22 +51,55 @@ func (s *Server) execute(ctx context.Context, r run) (chains.Report, error) {
 			r.observed(step, it)
 		}
 	}
-	report, err := r.chain.Run(ctx, chains.Run{
-		ID: r.id, Invoker: s.deps.Node, In: functions.Items(r.in), MaxItemBytes: s.cfg.MaxItem,
+	rn.stop = context.AfterFunc(ctx, func() { rn.ended <- time.Now() })
+	var err error
+	rn.Running, err = r.chain.Start(ctx, chains.Run{
+		ID: r.id, Invoker: s.deps.Node, In: r.in, MaxItemBytes: s.cfg.MaxItem, Idle: r.idle,
 		Out: functions.SinkFunc(func(ctx context.Context, it functions.Item) error {
 			s.hold(it)
+			if r.hurry != nil {
+				defer context.AfterFunc(ctx, r.hurry)()
+			}
 			return r.out(ctx, it)
 		}),
+		TurnOver: func(turn uint64) {
+			s.metrics.interrupted.Inc()
+			if r.turnOver != nil {
+				r.turnOver(turn)
+			}
+		},
 		Observe: r.observe, Observed: observed, Log: s.log, // chains names chain and run itself
 	})
-	took := time.Since(begin)
-	s.metrics.ran(r.door, took)
-	level, attrs := slog.LevelDebug, []slog.Attr{slog.String("chain", name), slog.String("run", r.id), slog.Duration("dur", took)}
+	if err != nil {
+		rn.stop()
+		return nil, err
+	}
+	return rn, nil
+}
+
+// wait returns when the run has ended and all that it held is free.
+func (rn *running) wait() (chains.Report, error) {
+	report, err := rn.Wait()
+	if !rn.stop() {
+		rn.s.metrics.freed.Observe(time.Since(<-rn.ended).Seconds())
+	}
+	took := time.Since(rn.begin)
+	rn.s.metrics.ran(rn.run.door, took)
+	level, attrs := slog.LevelDebug, []slog.Attr{slog.String("chain", rn.run.chain.name()), slog.String("run", rn.run.id), slog.Duration("dur", took)}
 	if err != nil {
 		level, attrs = slog.LevelInfo, append(attrs, slog.String("err", functions.OneLine(err)))
 	}
-	s.log.LogAttrs(ctx, level, "run ended", attrs...)
+	rn.s.log.LogAttrs(rn.ctx, level, "run ended", attrs...)
 	return report, err
+}
+
+// execute runs r to its end.
+func (s *Server) execute(ctx context.Context, r run) (chains.Report, error) {
+	rn, err := s.start(ctx, r)
+	if err != nil {
+		return chains.Report{Graph: r.chain.Hash()}, err
+	}
+	return rn.wait()
 }
 
 // hold keeps the blobs of an item for GET /blobs. Every one fits: chains holds items to MaxItem, and ResultBytes is more.
@@ -61,12 +110,14 @@ func (s *Server) hold(it functions.Item) {
 	}
 }
 
+func (c *chain) name() string { return c.Graph().Spec.Name }
+
 // observable returns an error wrapping functions.ErrInvalid unless each of steps is one of c's.
 func (c *chain) observable(steps []string) error {
 	for _, step := range steps {
 		if c.steps[step] == nil {
 			return fmt.Errorf("%w: observe: chain %s has no step %q; it has %s", functions.ErrInvalid,
-				c.Graph().Spec.Name, clip(step), strings.Join(slices.Sorted(maps.Keys(c.steps)), ", "))
+				c.name(), clip(step), strings.Join(slices.Sorted(maps.Keys(c.steps)), ", "))
 		}
 	}
 	return nil

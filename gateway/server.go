@@ -161,7 +161,7 @@ func (w *trackedWriter) Flush() { _ = http.NewResponseController(w.ResponseWrite
 // Unwrap is for http.ResponseController.
 func (w *trackedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// admit gives a request a slot and the deadlines of a run, or refuses it at once.
+// admit gives a request a slot for a run, for as long as it is answered, or refuses it at once.
 func (s *Server) admit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.draining.Load() {
@@ -177,6 +177,13 @@ func (s *Server) admit(next http.Handler) http.Handler {
 		}
 		s.metrics.runs.Inc()
 		defer s.metrics.runs.Dec()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// limit gives a request the deadlines of a run whose input comes as a whole.
+func (s *Server) limit(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := limited(r.Context(), s.cfg.CallTimeout)
 		defer cancel()
 		setDeadlines(w, s.cfg.CallTimeout+writeGrace)

@@ -80,6 +80,7 @@ var owners = []struct {
 	{"github.com/hashicorp/go-plugin", []string{"sandbox/plugin", "sdk/plugin", "internal/bench"}, "both ends of one protocol"},
 	{"github.com/redis/go-redis", []string{"internal/store"}, "shared state has one door"},
 	{"connectrpc.com", []string{"gateway", "sdk/client"}, "doors and those who knock"},
+	{"github.com/coder/websocket", []string{"gateway!"}, "one door speaks it"},
 	{"github.com/fxamacker/cbor", []string{"functions/value"}, "one encoding, one place"},
 	{"github.com/google/jsonschema-go", nil, "schemas are checked while transcoding"},
 	{"github.com/ebitengine/purego", []string{"gpu", "examples"}, "the serving process loads no C library"},
