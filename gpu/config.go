@@ -23,7 +23,12 @@ type Source interface {
 const (
 	DefaultIdleAfter  = 5 * time.Minute
 	DefaultQueueDepth = 64
+	DefaultSlots      = 8
+	DefaultCacheBytes = 1 << 30
 )
+
+// maxSlots is what the worker takes.
+const maxSlots = 64
 
 // Config of a Runtime. Command, Dir and Models must be set; the rest has defaults.
 type Config struct {
@@ -45,6 +50,11 @@ type Config struct {
 	QueueDepth int
 	// Threads of the engine per call. Zero takes 1.
 	Threads int
+	// Slots is how many calls use one model at the same time; they take turns, token by token. Zero takes DefaultSlots.
+	Slots int
+	// CacheBytes bounds the keys and values of one model's slots. A model that needs more for each has fewer slots, but
+	// always one. Zero takes DefaultCacheBytes.
+	CacheBytes int64
 	// Log gets the worker's life and what it prints. Nil discards it.
 	Log *slog.Logger
 }
@@ -63,6 +73,8 @@ func (c *Config) Validate() error {
 	fault(c.IdleAfter < 0, "IdleAfter is negative")
 	fault(c.QueueDepth < 0, "QueueDepth is negative")
 	fault(c.Threads < 0, "Threads is negative")
+	fault(c.Slots < 0 || c.Slots > maxSlots, fmt.Sprintf("Slots is not within 0 and %d", maxSlots))
+	fault(c.CacheBytes < 0, "CacheBytes is negative")
 	return errors.Join(faults...)
 }
 
@@ -72,6 +84,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.QueueDepth == 0 {
 		c.QueueDepth = DefaultQueueDepth
+	}
+	if c.Slots == 0 {
+		c.Slots = DefaultSlots
+	}
+	if c.CacheBytes == 0 {
+		c.CacheBytes = DefaultCacheBytes
 	}
 	if c.Engine == nil {
 		c.Engine = func() error { return nil }
@@ -100,9 +118,14 @@ type ModelStatus struct {
 	// Device is empty until a worker has been started.
 	Device string
 	Tier   Tier
-	// Leases is 1 while a call has the model, Queued counts the calls that wait.
+	// Leases counts the calls that have a slot, Queued those that wait for one.
 	Leases, Queued int
-	// MemBytes that the model holds: its weights, and its context's keys and values.
+	// Slots is how many leases there can be at once, Sessions how many slots are kept for the next generation of a
+	// session. Both are zero unless the model is hot.
+	Slots, Sessions int
+	// PromptTokens counts the tokens of all prompts, ReusedTokens those of them that the session's slot had read before.
+	PromptTokens, ReusedTokens int64
+	// MemBytes that the model holds: its weights, and the keys and values of all its slots.
 	MemBytes int64
 	// WakeTime is what the last load or wake took from when it was asked for: the start of a worker is in it. It is zero
 	// before the first.

@@ -37,9 +37,10 @@ type observed struct {
 type modelView struct {
 	tier      Tier // hot, parked or cold
 	moving    bool // an action is under way
-	leased    bool
-	callers   int // in the queue
-	wakers    int // waiting until it is hot
+	slots     int  // that it has while it is hot
+	leases    int  // slots that are lent
+	callers   int  // in the queue
+	wakers    int  // waiting until it is hot
 	idleAfter time.Duration
 	lastUse   time.Time
 }
@@ -61,7 +62,7 @@ const (
 	actNone   action = iota
 	actLoad          // cold to hot
 	actWake          // parked to hot
-	actServe         // tell the wakers that it is hot, and lend it to the first caller if it is free
+	actServe         // tell the wakers that it is hot, and lend its free slots to the first callers
 	actPark          // hot to parked
 	actUnload        // parked to cold
 	actRefuse        // there is no engine: fail everyone who waits
@@ -122,9 +123,9 @@ func decideModel(p policy, m modelView, now time.Time) (action, time.Time) {
 		return actLoad, time.Time{}
 	case m.tier == TierParked && m.wanted():
 		return actWake, time.Time{}
-	case m.tier == TierHot && (m.wakers > 0 || m.callers > 0 && !m.leased):
+	case m.tier == TierHot && (m.wakers > 0 || m.callers > 0 && m.leases < m.slots):
 		return actServe, now.Add(m.idleAfter) // nothing else may happen to it: a wake need not be followed by a call
-	case m.tier == TierHot && !m.leased && !m.wanted():
+	case m.tier == TierHot && m.leases == 0 && !m.wanted():
 		return after(now, m.lastUse.Add(m.idleAfter), actPark)
 	case m.tier == TierParked:
 		return after(now, m.lastUse.Add(m.idleAfter+p.coldAfter), actUnload)

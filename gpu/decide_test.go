@@ -17,7 +17,7 @@ func TestDecide(t *testing.T) {
 	p := defaultPolicy
 	up := state{alive: true, startedAt: epoch}
 	one := func(worker phase, m modelView) observed {
-		m.idleAfter, m.lastUse = idle, epoch
+		m.idleAfter, m.lastUse, m.slots = idle, epoch, 2
 		return observed{worker, []modelView{m}}
 	}
 	tests := []struct {
@@ -35,11 +35,12 @@ func TestDecide(t *testing.T) {
 		{"parked is woken", one(phaseUp, modelView{tier: TierParked, wakers: 1}), up, 0, decision{models: []action{actWake}}},
 		{"one action at a time", one(phaseUp, modelView{tier: TierCold, callers: 1, moving: true}), up, 0, decision{}},
 		{"hot and free is lent", one(phaseUp, modelView{tier: TierHot, callers: 2}), up, 0, decision{models: []action{actServe}, next: at(idle)}},
-		{"hot and lent is not", one(phaseUp, modelView{tier: TierHot, callers: 2, leased: true}), up, 0, decision{}},
-		{"but wakers need no lease", one(phaseUp, modelView{tier: TierHot, wakers: 1, leased: true}), up, 0, decision{models: []action{actServe}, next: at(idle)}},
+		{"hot and partly lent is, too", one(phaseUp, modelView{tier: TierHot, callers: 2, leases: 1}), up, 0, decision{models: []action{actServe}, next: at(idle)}},
+		{"hot and lent is not", one(phaseUp, modelView{tier: TierHot, callers: 2, leases: 2}), up, 0, decision{}},
+		{"but wakers need no lease", one(phaseUp, modelView{tier: TierHot, wakers: 1, leases: 2}), up, 0, decision{models: []action{actServe}, next: at(idle)}},
 		{"idle, not long enough", one(phaseUp, modelView{tier: TierHot}), up, idle - 1, decision{next: at(idle)}},
 		{"idle long enough", one(phaseUp, modelView{tier: TierHot}), up, idle, decision{models: []action{actPark}}},
-		{"lent is not idle", one(phaseUp, modelView{tier: TierHot, leased: true}), up, 2 * idle, decision{}},
+		{"lent is not idle", one(phaseUp, modelView{tier: TierHot, leases: 1}), up, 2 * idle, decision{}},
 		{"parked, not long enough", one(phaseUp, modelView{tier: TierParked}), up, idle, decision{next: at(idle + p.coldAfter)}},
 		{"parked long enough", one(phaseUp, modelView{tier: TierParked}), up, idle + p.coldAfter, decision{models: []action{actUnload}}},
 		{"no engine", one(phaseMissing, modelView{tier: TierCold, callers: 1}), up, 0, decision{models: []action{actRefuse}}},
@@ -100,12 +101,13 @@ func TestDecide_Properties(t *testing.T) {
 			m := modelView{
 				tier:      rapid.SampledFrom([]Tier{TierHot, TierParked, TierCold}).Draw(t, "tier"),
 				moving:    rapid.Bool().Draw(t, "moving"),
-				leased:    rapid.Bool().Draw(t, "leased"),
+				slots:     rapid.IntRange(1, 3).Draw(t, "slots"),
 				callers:   rapid.IntRange(0, 2).Draw(t, "callers"),
 				wakers:    rapid.IntRange(0, 2).Draw(t, "wakers"),
 				idleAfter: time.Duration(rapid.Int64Range(1, int64(time.Hour)).Draw(t, "idle")),
 				lastUse:   moment.Draw(t, "lastUse"),
 			}
+			m.leases = rapid.IntRange(0, m.slots).Draw(t, "leases")
 			wanted = wanted || m.wanted()
 			seen.models = append(seen.models, m)
 		}
@@ -137,15 +139,15 @@ func TestDecide_Properties(t *testing.T) {
 				t.Fatal("two actions on one model")
 			case a == actRefuse && seen.worker != phaseMissing, a != actRefuse && a != actNone && seen.worker != phaseUp:
 				t.Fatal("an action that the worker can't do")
-			case (a == actPark || a == actUnload) && (m.wanted() || m.leased && a == actPark):
+			case (a == actPark || a == actUnload) && (m.wanted() || m.leases > 0 && a == actPark):
 				t.Fatal("a model in use was put away")
 			case a == actServe && m.tier != TierHot, a == actLoad && m.tier != TierCold, a == actWake && m.tier != TierParked:
 				t.Fatal("an action from the wrong tier")
 			case seen.worker == phaseMissing && m.wanted() && !m.moving && (a == actRefuse) == d.start:
 				t.Fatal("somebody waits for an engine, and is neither refused nor has it tried; or both")
-			case seen.worker == phaseUp && m.wanted() && !m.moving && a == actNone && !(m.tier == TierHot && m.leased && m.wakers == 0):
+			case seen.worker == phaseUp && m.wanted() && !m.moving && a == actNone && !(m.tier == TierHot && m.leases == m.slots && m.wakers == 0):
 				t.Fatal("somebody waits, and nothing is done")
-			case seen.worker == phaseUp && m.tier == TierHot && !m.moving && !m.leased && a == actNone && d.next.IsZero():
+			case seen.worker == phaseUp && m.tier == TierHot && !m.moving && m.leases == 0 && a == actNone && d.next.IsZero():
 				t.Fatal("an idle model stays for ever")
 			}
 		}

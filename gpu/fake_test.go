@@ -3,7 +3,9 @@ package gpu
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,6 +26,7 @@ type fake struct {
 	loadTime    time.Duration
 	tokenTime   time.Duration
 	tokens      int   // of each answer
+	slots       int32 // of each model; 0: 1
 	loadErr     error // if set, loads fail
 	startErr    error // if set, starts fail
 	crashOnLoad bool
@@ -35,9 +38,11 @@ type fake struct {
 	most                                            atomic.Int64 // calls of Generate at the same time
 	now                                             atomic.Int64 // of them, now
 	stops                                           atomic.Int64 // answers that ended early
+	forgets                                         atomic.Int64
 
-	mu   sync.Mutex // guards last
-	last *worker
+	mu    sync.Mutex // guards the fields below
+	last  *worker
+	seats map[string]*fakeSeat // by model and slot
 }
 
 func (f *fake) launch(context.Context) (*worker, error) {
@@ -98,37 +103,173 @@ func (f *fake) Load(ctx context.Context, _ *gpuv1.LoadRequest) (*gpuv1.LoadRespo
 	if err := sleep(ctx, f.loadTime); err != nil {
 		return nil, gpuv1.StatusOf(err)
 	}
-	return &gpuv1.LoadResponse{Residency: &gpuv1.Residency{Bytes: 100, MemBytes: 100}}, gpuv1.StatusOf(f.loadErr)
+	return &gpuv1.LoadResponse{Residency: f.residency()}, gpuv1.StatusOf(f.loadErr)
 }
 
 func (f *fake) Wake(ctx context.Context, _ *gpuv1.WakeRequest) (*gpuv1.WakeResponse, error) {
 	f.wakes.Add(1)
 	err := sleep(ctx, f.loadTime)
-	return &gpuv1.WakeResponse{Residency: &gpuv1.Residency{Bytes: 100, MemBytes: 100}}, gpuv1.StatusOf(err)
+	return &gpuv1.WakeResponse{Residency: f.residency()}, gpuv1.StatusOf(err)
 }
 
-func (f *fake) Park(context.Context, *gpuv1.ParkRequest) (*gpuv1.ParkResponse, error) {
+func (f *fake) residency() *gpuv1.Residency {
+	return &gpuv1.Residency{Bytes: 100, MemBytes: 100, Slots: f.slots}
+}
+
+func (f *fake) Park(_ context.Context, req *gpuv1.ParkRequest) (*gpuv1.ParkResponse, error) {
 	f.parks.Add(1)
+	f.dropSeats(req.GetId())
 	return &gpuv1.ParkResponse{}, nil
 }
 
-func (f *fake) Unload(context.Context, *gpuv1.UnloadRequest) (*gpuv1.UnloadResponse, error) {
+func (f *fake) Unload(_ context.Context, req *gpuv1.UnloadRequest) (*gpuv1.UnloadResponse, error) {
 	f.unloads.Add(1)
+	f.dropSeats(req.GetId())
 	return &gpuv1.UnloadResponse{}, nil
 }
 
-func (f *fake) Generate(_ *gpuv1.GenerateRequest, stream gpuv1.Worker_GenerateServer) error {
+// fakeSeat is one slot. It holds the session that it is kept for, and that session's last prompt.
+type fakeSeat struct {
+	free          chan struct{}
+	session, past string
+}
+
+func (f *fake) seat(id string, slot int32) *fakeSeat {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.seats == nil {
+		f.seats = map[string]*fakeSeat{}
+	}
+	key := fmt.Sprint(id, " ", slot)
+	s := f.seats[key]
+	if s == nil {
+		s = &fakeSeat{free: make(chan struct{}, 1)}
+		s.free <- struct{}{}
+		f.seats[key] = s
+	}
+	return s
+}
+
+// dropSeats forgets what a model's slots hold, with panic if one is in use.
+func (f *fake) dropSeats(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for key, s := range f.seats {
+		if !strings.HasPrefix(key, id+" ") {
+			continue
+		}
+		select {
+		case <-s.free:
+		default:
+			panic("a model in use was put away")
+		}
+		delete(f.seats, key)
+	}
+}
+
+// kept returns for whom the slots are kept.
+func (f *fake) kept() (sessions []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range f.seats {
+		select {
+		case <-s.free:
+			if s.session != "" {
+				sessions = append(sessions, s.session)
+			}
+			s.free <- struct{}{}
+		default:
+			sessions = append(sessions, "in use")
+		}
+	}
+	slices.Sort(sessions)
+	return sessions
+}
+
+func (f *fake) Forget(ctx context.Context, req *gpuv1.ForgetRequest) (*gpuv1.ForgetResponse, error) {
+	f.forgets.Add(1)
+	s := f.seat(req.GetId(), req.GetSlot())
+	select {
+	case <-s.free:
+	case <-ctx.Done():
+		return nil, gpuv1.StatusOf(context.Cause(ctx))
+	}
+	if s.session == req.GetSession() {
+		s.session, s.past = "", ""
+	}
+	s.free <- struct{}{}
+	return &gpuv1.ForgetResponse{}, nil
+}
+
+// Generate reuses the whole of a session's last prompt if the new one begins with it. A word of a prompt is a token.
+func (f *fake) Generate(stream gpuv1.Worker_GenerateServer) error {
+	req, err := stream.Recv()
+	if err != nil {
+		return err
+	}
 	f.generates.Add(1)
+	ctx := stream.Context()
+	s := f.seat(req.GetId(), req.GetSlot())
+	select {
+	case <-s.free:
+	case <-ctx.Done():
+		return gpuv1.StatusOf(context.Cause(ctx))
+	}
+	defer func() { s.free <- struct{}{} }()
 	if n := f.now.Add(1); n > f.most.Load() {
-		f.most.Store(n) // callers of one model come one by one, so this is not racy where it matters
+		f.most.Store(n) // only a hint where answers begin side by side
 	}
 	defer f.now.Add(-1)
-	for i := range f.tokens {
-		res := &gpuv1.GenerateResponse{Text: "word "}
-		if i == f.tokens-1 {
+
+	prompt := ""
+	for _, m := range req.GetMessages() {
+		prompt += m.GetContent() + " "
+	}
+	first := &gpuv1.GenerateResponse{PromptTokens: int32(len(strings.Fields(prompt)))}
+	if s.session == req.GetSession() && strings.HasPrefix(prompt, s.past) {
+		first.ReusedTokens = min(int32(len(strings.Fields(s.past))), first.PromptTokens-1)
+	}
+	s.session, s.past = req.GetSession(), prompt
+	if s.session == "" {
+		s.past = ""
+	}
+	credits := make(chan uint32, 16)
+	go func() { // ends with the call
+		for {
+			req, err := stream.Recv()
+			if err != nil {
+				return
+			}
+			select {
+			case credits <- req.GetCredit():
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	credit := req.GetCredit()
+	tokens := f.tokens
+	if most := int(req.GetMaxTokens()); most > 0 {
+		tokens = min(tokens, most)
+	}
+	for i := range tokens {
+		for credit == 0 {
+			select {
+			case more := <-credits:
+				credit += more
+			case <-ctx.Done():
+				f.stops.Add(1)
+				return gpuv1.StatusOf(context.Cause(ctx))
+			}
+		}
+		credit--
+		res := first
+		first = &gpuv1.GenerateResponse{}
+		res.Text = "word "
+		if i == tokens-1 {
 			res.Finish = "stop"
 		}
-		err := sleep(stream.Context(), f.tokenTime)
+		err := sleep(ctx, f.tokenTime)
 		if err == nil {
 			err = stream.Send(res)
 		}

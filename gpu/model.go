@@ -14,9 +14,9 @@ type model struct {
 	ref  functions.Ref    // final
 	spec *functions.Model // final
 
-	tier    Tier // hot, parked or cold
-	moving  bool // an action is under way
-	lease   *lease
+	tier    Tier      // hot, parked or cold
+	moving  bool      // an action is under way
+	slots   []slot    // none unless hot
 	callers []*waiter // first come first served
 	wakers  []*waiter
 
@@ -26,10 +26,13 @@ type model struct {
 	wakeTime time.Duration // from asked to hot, the last time: the worker's start is in it
 	why      error         // of the last load, if it failed
 	proven   bool          // a worker has loaded it
+
+	promptTokens, reusedTokens int64
 }
 
 // waiter is one call that waits for a model. Its channel gets exactly one outcome, when it leaves the queue.
 type waiter struct {
+	session string
 	outcome chan outcome // holds one
 }
 
@@ -39,12 +42,16 @@ type outcome struct {
 	err   error
 }
 
-func newWaiter() *waiter { return &waiter{outcome: make(chan outcome, 1)} }
+func newWaiter(session string) *waiter {
+	return &waiter{session: session, outcome: make(chan outcome, 1)}
+}
 
-// lease is the right to use a model. The worker that holds the model is the one that it was lent from.
+// lease is the right to use one slot of a model. The worker that holds the model is the one that it was lent from.
 type lease struct {
-	model  *model
-	worker *worker
+	model   *model
+	worker  *worker
+	slot    int
+	session string // for whom the slot keeps what it reads; empty if for nobody
 }
 
 func (m *model) view(idleAfter time.Duration) modelView {
@@ -54,7 +61,8 @@ func (m *model) view(idleAfter time.Duration) modelView {
 	return modelView{
 		tier:      m.tier,
 		moving:    m.moving,
-		leased:    m.lease != nil,
+		slots:     len(m.slots),
+		leases:    leases(m.slots),
 		callers:   len(m.callers),
 		wakers:    len(m.wakers),
 		idleAfter: idleAfter,
@@ -72,20 +80,27 @@ func (m *model) noteWait(now time.Time) {
 	}
 }
 
-// serve tells the wakers that the model is hot, and lends it to the first caller if it is free.
+// serve tells the wakers that the model is hot, and lends its free slots to the first callers.
 func (m *model) serve(w *worker, now time.Time) {
 	for _, wk := range m.wakers {
 		wk.outcome <- outcome{}
 	}
 	m.wakers = nil
 	m.lastUse = now // whoever woke it is about to call
-	if m.lease != nil || len(m.callers) == 0 {
-		return
+	for len(m.callers) > 0 {
+		first := m.callers[0]
+		i, kept := pick(m.slots, first.session)
+		if i < 0 {
+			return
+		}
+		m.callers = slices.Delete(m.callers, 0, 1)
+		l := &lease{model: m, worker: w, slot: i}
+		if kept {
+			l.session = first.session
+		}
+		m.slots[i] = slot{lease: l, session: l.session}
+		first.outcome <- outcome{lease: l}
 	}
-	first := m.callers[0]
-	m.callers = slices.Delete(m.callers, 0, 1)
-	m.lease = &lease{model: m, worker: w}
-	first.outcome <- outcome{lease: m.lease}
 }
 
 // fail ends everyone who waits.
@@ -102,8 +117,8 @@ func (m *model) errorf(format string, args ...any) error {
 }
 
 // wait joins a queue of m, that of the wakers or that of the callers, and leaves it with an outcome or with ctx.
-func (r *Runtime) wait(ctx context.Context, m *model, queue *[]*waiter) (*lease, error) {
-	w := newWaiter()
+func (r *Runtime) wait(ctx context.Context, m *model, queue *[]*waiter, session string) (*lease, error) {
+	w := newWaiter(session)
 	r.mu.Lock()
 	switch {
 	case r.closed:
@@ -142,10 +157,15 @@ func (r *Runtime) release(l *lease) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if l.model.lease != l {
+	m := l.model
+	if l.slot >= len(m.slots) || m.slots[l.slot].lease != l {
 		return // ended before, or with its worker
 	}
-	l.model.lease = nil
-	l.model.lastUse = time.Now()
+	s := &m.slots[l.slot]
+	if s.ended {
+		r.forgetLocked(m, l.slot)
+	}
+	now := time.Now()
+	s.lease, s.lastUse, m.lastUse = nil, now, now
 	r.poke()
 }

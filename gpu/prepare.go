@@ -90,8 +90,8 @@ func try(ctx context.Context, w *worker, req *gpuv1.LoadRequest) error {
 	_, err := w.client.Load(ctx, req)
 	if err == nil {
 		var stream gpuv1.Worker_GenerateClient
-		stream, err = w.client.Generate(ctx, &gpuv1.GenerateRequest{
-			Id: req.GetId(), Messages: []*gpuv1.Message{{Role: "user", Content: "hello"}}, MaxTokens: 1,
+		stream, err = generate(ctx, w, &gpuv1.GenerateRequest{
+			Id: req.GetId(), Messages: []*gpuv1.Message{{Role: "user", Content: "hello"}}, MaxTokens: 1, Credit: 1,
 		})
 		for err == nil {
 			_, err = stream.Recv()

@@ -153,7 +153,7 @@ func (r *Runtime) lostLocked(w *worker) {
 	}
 	r.worker, r.phase = nil, phaseDown
 	for _, m := range r.models {
-		m.tier, m.lease, m.memBytes = TierCold, nil, 0
+		m.tier, m.slots, m.memBytes = TierCold, nil, 0
 	}
 	r.poke()
 }
@@ -178,6 +178,7 @@ func (r *Runtime) loadRequest(m *model, path string) *gpuv1.LoadRequest {
 		Path:    path,
 		Context: int32(min(m.spec.Context, 1<<30)),
 		Threads: int32(r.cfg.Threads),
+		Slots:   int32(r.cfg.Slots), CacheBytes: r.cfg.CacheBytes,
 	}
 }
 
@@ -212,6 +213,7 @@ func (r *Runtime) raise(w *worker, m *model, do func() (*gpuv1.Residency, error)
 		began = m.asked
 	}
 	m.tier, m.memBytes, m.wakeTime, m.lastUse = TierHot, res.GetMemBytes(), now.Sub(began), now
+	m.slots = make([]slot, min(max(1, res.GetSlots()), maxSlots))
 	r.cfg.Log.Info("model awake", "model", m.ref.Name, "dur", m.wakeTime, "bytes", res.GetBytes())
 }
 
@@ -245,7 +247,7 @@ func (r *Runtime) lower(ctx context.Context, w *worker, m *model, to Tier, do fu
 		return
 	}
 	if r.worker == w {
-		m.tier, m.memBytes = to, 0
+		m.tier, m.slots, m.memBytes = to, nil, 0
 		r.cfg.Log.Info("model "+string(to), "model", m.ref.Name)
 	}
 }

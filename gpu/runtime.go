@@ -51,7 +51,7 @@ func New(cfg Config) *Runtime {
 	return r
 }
 
-// Generate asks a model. It returns when the model is the caller's, which may mean to start the worker, to load or
+// Generate asks a model. It returns when a slot of the model is the caller's, which may mean to start the worker, to load or
 // wake the model and to wait in its queue; faults of the request itself come with the first Recv. The caller closes
 // the tokens. When ctx ends, so does the answer.
 //
@@ -62,7 +62,7 @@ func (r *Runtime) Generate(ctx context.Context, ref functions.Ref, req functions
 	if err != nil {
 		return nil, err
 	}
-	l, err := r.wait(ctx, m, &m.callers)
+	l, err := r.wait(ctx, m, &m.callers, req.Session)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +75,7 @@ func (r *Runtime) Wake(ctx context.Context, ref functions.Ref) error {
 	if err != nil {
 		return err
 	}
-	_, err = r.wait(ctx, m, &m.wakers)
+	_, err = r.wait(ctx, m, &m.wakers, "")
 	return err
 }
 
@@ -114,9 +114,16 @@ func (r *Runtime) Status() []ModelStatus {
 			Queued:   len(m.callers),
 			MemBytes: m.memBytes,
 			WakeTime: m.wakeTime,
+			Leases:   leases(m.slots),
+			Slots:    len(m.slots),
+
+			PromptTokens: m.promptTokens,
+			ReusedTokens: m.reusedTokens,
 		}
-		if m.lease != nil {
-			s.Leases = 1
+		for _, slot := range m.slots {
+			if slot.session != "" {
+				s.Sessions++
+			}
 		}
 		if m.why != nil {
 			s.Why = functions.OneLine(m.why)

@@ -5,23 +5,25 @@ import (
 	"errors"
 	"io"
 	"sync"
-
-	"google.golang.org/grpc"
+	"sync/atomic"
 
 	"github.com/catenary-run/catenary/functions"
 	"github.com/catenary-run/catenary/gpu/gpuv1"
 )
 
-// tokenBuffer is how many tokens of an answer are taken from the worker ahead of the reader: about one long spoken
-// answer, so that a reader at the speed of speech does not keep the model from others.
-const tokenBuffer = 256
+// window is how many tokens of an answer may be decoded ahead of the reader: the credit of the edge between a model and
+// who asks it. The words of a few seconds of speech, so that a reader at that speed never finds it empty.
+const window = 32
 
-// answer is the [functions.Tokens] of one call. Its goroutine takes the tokens from the worker, frees the model after
-// the last one and ends then.
+// answer is the [functions.Tokens] of one call. Its goroutine takes the tokens from the worker, frees the slot after the
+// last one and ends then.
 type answer struct {
 	tokens chan functions.Token // closed at the end
 	cancel context.CancelCauseFunc
 	err    error // why it ended: io.EOF if the answer is whole. Read it after tokens is closed.
+
+	taken atomic.Int64  // tokens that the reader has taken, and for which no credit was granted yet
+	room  chan struct{} // holds one: taken has grown
 
 	once   sync.Once
 	closed chan struct{}
@@ -30,7 +32,7 @@ type answer struct {
 // answer starts the call that holds l.
 func (r *Runtime) answer(ctx context.Context, l *lease, req functions.Generation) (functions.Tokens, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	a := &answer{tokens: make(chan functions.Token, tokenBuffer), cancel: cancel, closed: make(chan struct{})}
+	a := &answer{tokens: make(chan functions.Token, window), cancel: cancel, room: make(chan struct{}, 1), closed: make(chan struct{})}
 	if err := r.enter(); err != nil {
 		cancel(nil)
 		r.release(l)
@@ -38,7 +40,7 @@ func (r *Runtime) answer(ctx context.Context, l *lease, req functions.Generation
 	}
 	go func() { // joined by Run, and by Close
 		defer r.calls.Done()
-		err := r.pump(ctx, l, req, a.tokens)
+		err := r.pump(ctx, l, req, a)
 		r.release(l)
 		cancel(nil)
 		a.err = err
@@ -47,16 +49,24 @@ func (r *Runtime) answer(ctx context.Context, l *lease, req functions.Generation
 	return a, nil
 }
 
-// pump carries one answer from the worker to out. It returns io.EOF when the answer is whole.
-func (r *Runtime) pump(ctx context.Context, l *lease, req functions.Generation, out chan<- functions.Token) error {
-	stream, err := l.worker.client.Generate(ctx, request(l.model, req))
+// pump carries one answer from the worker to its reader. It returns io.EOF when the answer is whole.
+func (r *Runtime) pump(ctx context.Context, l *lease, req functions.Generation, a *answer) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var granting sync.WaitGroup
+	defer granting.Wait()
+	defer cancel()
+	stream, err := generate(ctx, l.worker, request(l, req))
+	if err == nil {
+		granting.Go(func() { a.grant(ctx, stream) })
+	}
 	for err == nil {
 		var res *gpuv1.GenerateResponse
 		if res, err = stream.Recv(); err != nil {
 			break
 		}
+		r.count(l.model, res)
 		select {
-		case out <- functions.Token{Text: res.GetText(), Finish: res.GetFinish()}:
+		case a.tokens <- functions.Token{Text: res.GetText(), Finish: res.GetFinish()}:
 		case <-ctx.Done():
 			err = drain(stream)
 		case <-r.done:
@@ -77,8 +87,51 @@ func (r *Runtime) pump(ctx context.Context, l *lease, req functions.Generation, 
 	return r.explain(ctx, l.worker, l.model, err)
 }
 
+// generate opens a stream with req as its first message.
+func generate(ctx context.Context, w *worker, req *gpuv1.GenerateRequest) (gpuv1.Worker_GenerateClient, error) {
+	stream, err := w.client.Generate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := stream.Send(req); err != nil && err != io.EOF { // at EOF, Recv says why
+		return nil, err
+	}
+	return stream, nil
+}
+
+// grant tells the worker of the tokens that were taken, until the answer ends. Half a window at a time: the other half
+// keeps the decoder busy, and few messages are sent.
+func (a *answer) grant(ctx context.Context, stream gpuv1.Worker_GenerateClient) {
+	for {
+		select {
+		case <-a.room:
+		case <-ctx.Done():
+			return
+		}
+		n := a.taken.Load()
+		if n < window/2 {
+			continue
+		}
+		a.taken.Add(-n)
+		if stream.Send(&gpuv1.GenerateRequest{Credit: uint32(n)}) != nil {
+			return // the answer has ended, and Recv says how
+		}
+	}
+}
+
+// count adds up what the first message of an answer says of its prompt.
+func (r *Runtime) count(m *model, res *gpuv1.GenerateResponse) {
+	if res.GetPromptTokens() == 0 {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m.promptTokens += int64(res.GetPromptTokens())
+	m.reusedTokens += int64(res.GetReusedTokens())
+}
+
 // drain waits for the end of a stream whose context has ended, which frees what gRPC holds for it.
-func drain(stream grpc.ServerStreamingClient[gpuv1.GenerateResponse]) error {
+func drain(stream gpuv1.Worker_GenerateClient) error {
 	for {
 		if _, err := stream.Recv(); err != nil {
 			return err
@@ -99,9 +152,12 @@ func (r *Runtime) explain(ctx context.Context, w *worker, m *model, err error) e
 	return m.errorf("%w: the model worker ended during the call (%s); it is started again for the next one", functions.ErrUnavailable, w.exit())
 }
 
-func request(m *model, req functions.Generation) *gpuv1.GenerateRequest {
+func request(l *lease, req functions.Generation) *gpuv1.GenerateRequest {
 	out := &gpuv1.GenerateRequest{
-		Id:          string(m.ref.Digest),
+		Id:          string(l.model.ref.Digest),
+		Slot:        int32(l.slot),
+		Session:     l.session,
+		Credit:      window,
 		MaxTokens:   int32(min(max(req.MaxTokens, -1), 1<<30)),
 		Temperature: req.Temperature,
 		TopP:        req.TopP,
@@ -126,6 +182,11 @@ func (a *answer) Recv(ctx context.Context) (functions.Token, error) {
 		if !ok {
 			return functions.Token{}, a.err
 		}
+		a.taken.Add(1)
+		select {
+		case a.room <- struct{}{}:
+		default:
+		}
 		return t, nil
 	case <-ctx.Done():
 		return functions.Token{}, context.Cause(ctx)
@@ -134,7 +195,7 @@ func (a *answer) Recv(ctx context.Context) (functions.Token, error) {
 	}
 }
 
-// Close ends the answer and returns when the model is free again.
+// Close ends the answer and returns when its slot is free again.
 func (a *answer) Close() error {
 	a.once.Do(func() {
 		close(a.closed)

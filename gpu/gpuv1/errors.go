@@ -91,9 +91,9 @@ func grpcCode(c functions.Code) codes.Code {
 		return codes.FailedPrecondition
 	case functions.CodeOf(functions.ErrColdStart), functions.CodeOf(functions.ErrUnavailable):
 		return codes.Unavailable
-	case functions.CodeOf(context.Canceled):
+	case functions.CodeOf(context.Canceled), functions.CodeOf(functions.ErrInterrupted):
 		return codes.Canceled
-	case functions.CodeOf(context.DeadlineExceeded), functions.CodeOf(functions.ErrTimeLimit):
+	case functions.CodeOf(context.DeadlineExceeded), functions.CodeOf(functions.ErrTimeLimit), functions.CodeOf(functions.ErrIdleLimit):
 		return codes.DeadlineExceeded
 	}
 	return codes.Internal

@@ -18,7 +18,7 @@ func TestErrorsCrossTheWire(t *testing.T) {
 		functions.ErrInvalid, functions.ErrNotFound, functions.ErrExists, functions.ErrConflict, functions.ErrDenied,
 		functions.ErrQueueFull, functions.ErrMemoryLimit, functions.ErrOutputLimit, functions.ErrTimeLimit,
 		functions.ErrColdStart, functions.ErrNoDevice, functions.ErrUnavailable, functions.ErrTrap,
-		functions.ErrFunction, functions.ErrClosed, context.Canceled, context.DeadlineExceeded,
+		functions.ErrFunction, functions.ErrClosed, functions.ErrInterrupted, functions.ErrIdleLimit, context.Canceled, context.DeadlineExceeded,
 	}
 	for _, want := range sentinels {
 		err := fmt.Errorf("model llm: %w: do this", want)

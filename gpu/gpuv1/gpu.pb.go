@@ -129,10 +129,12 @@ func (x *DescribeResponse) GetUnavailable() string {
 
 type LoadRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`            // the model's digest
-	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`        // a local GGUF file
-	Context       int32                  `protobuf:"varint,3,opt,name=context,proto3" json:"context,omitempty"` // tokens; 0: the model's own
-	Threads       int32                  `protobuf:"varint,4,opt,name=threads,proto3" json:"threads,omitempty"` // 0: 1
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`                                    // the model's digest
+	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`                                // a local GGUF file
+	Context       int32                  `protobuf:"varint,3,opt,name=context,proto3" json:"context,omitempty"`                         // tokens; 0: the model's own
+	Threads       int32                  `protobuf:"varint,4,opt,name=threads,proto3" json:"threads,omitempty"`                         // 0: 1
+	Slots         int32                  `protobuf:"varint,5,opt,name=slots,proto3" json:"slots,omitempty"`                             // generations at the same time; 0: 1
+	CacheBytes    int64                  `protobuf:"varint,6,opt,name=cache_bytes,json=cacheBytes,proto3" json:"cache_bytes,omitempty"` // of all slots' keys and values: fewer slots where they need more; 0: no bound
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -195,6 +197,20 @@ func (x *LoadRequest) GetThreads() int32 {
 	return 0
 }
 
+func (x *LoadRequest) GetSlots() int32 {
+	if x != nil {
+		return x.Slots
+	}
+	return 0
+}
+
+func (x *LoadRequest) GetCacheBytes() int64 {
+	if x != nil {
+		return x.CacheBytes
+	}
+	return 0
+}
+
 type LoadResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Residency     *Residency             `protobuf:"bytes,1,opt,name=residency,proto3" json:"residency,omitempty"`
@@ -245,6 +261,7 @@ type Residency struct {
 	Bytes         int64                  `protobuf:"varint,1,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	Nanos         int64                  `protobuf:"varint,2,opt,name=nanos,proto3" json:"nanos,omitempty"`
 	MemBytes      int64                  `protobuf:"varint,3,opt,name=mem_bytes,json=memBytes,proto3" json:"mem_bytes,omitempty"` // held after it
+	Slots         int32                  `protobuf:"varint,4,opt,name=slots,proto3" json:"slots,omitempty"`                       // that a model which is awake has
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -300,6 +317,13 @@ func (x *Residency) GetMemBytes() int64 {
 	return 0
 }
 
+func (x *Residency) GetSlots() int32 {
+	if x != nil {
+		return x.Slots
+	}
+	return 0
+}
+
 type GenerateRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -308,6 +332,9 @@ type GenerateRequest struct {
 	Temperature   float64                `protobuf:"fixed64,4,opt,name=temperature,proto3" json:"temperature,omitempty"`
 	TopP          float64                `protobuf:"fixed64,5,opt,name=top_p,json=topP,proto3" json:"top_p,omitempty"`
 	Seed          uint32                 `protobuf:"varint,6,opt,name=seed,proto3" json:"seed,omitempty"`
+	Slot          int32                  `protobuf:"varint,7,opt,name=slot,proto3" json:"slot,omitempty"`      // one caller at a time uses it; another one waits until it is free
+	Session       string                 `protobuf:"bytes,8,opt,name=session,proto3" json:"session,omitempty"` // whose the slot is: it keeps what it has read for the next generation; empty: nothing is kept
+	Credit        uint32                 `protobuf:"varint,9,opt,name=credit,proto3" json:"credit,omitempty"`  // tokens that the caller has room for, on top of those granted before
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -384,6 +411,27 @@ func (x *GenerateRequest) GetSeed() uint32 {
 	return 0
 }
 
+func (x *GenerateRequest) GetSlot() int32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *GenerateRequest) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *GenerateRequest) GetCredit() uint32 {
+	if x != nil {
+		return x.Credit
+	}
+	return 0
+}
+
 type Message struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Role          string                 `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
@@ -439,7 +487,9 @@ func (x *Message) GetContent() string {
 type GenerateResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Text          string                 `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
-	Finish        string                 `protobuf:"bytes,2,opt,name=finish,proto3" json:"finish,omitempty"` // set on the last: "stop" or "length"
+	Finish        string                 `protobuf:"bytes,2,opt,name=finish,proto3" json:"finish,omitempty"`                                  // set on the last: "stop" or "length"
+	PromptTokens  int32                  `protobuf:"varint,3,opt,name=prompt_tokens,json=promptTokens,proto3" json:"prompt_tokens,omitempty"` // set on the first
+	ReusedTokens  int32                  `protobuf:"varint,4,opt,name=reused_tokens,json=reusedTokens,proto3" json:"reused_tokens,omitempty"` // set on the first: how many of them the slot had read before
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -488,6 +538,116 @@ func (x *GenerateResponse) GetFinish() string {
 	return ""
 }
 
+func (x *GenerateResponse) GetPromptTokens() int32 {
+	if x != nil {
+		return x.PromptTokens
+	}
+	return 0
+}
+
+func (x *GenerateResponse) GetReusedTokens() int32 {
+	if x != nil {
+		return x.ReusedTokens
+	}
+	return 0
+}
+
+type ForgetRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Slot          int32                  `protobuf:"varint,2,opt,name=slot,proto3" json:"slot,omitempty"`
+	Session       string                 `protobuf:"bytes,3,opt,name=session,proto3" json:"session,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForgetRequest) Reset() {
+	*x = ForgetRequest{}
+	mi := &file_gpu_gpuv1_gpu_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetRequest) ProtoMessage() {}
+
+func (x *ForgetRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gpu_gpuv1_gpu_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetRequest.ProtoReflect.Descriptor instead.
+func (*ForgetRequest) Descriptor() ([]byte, []int) {
+	return file_gpu_gpuv1_gpu_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ForgetRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ForgetRequest) GetSlot() int32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *ForgetRequest) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+type ForgetResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForgetResponse) Reset() {
+	*x = ForgetResponse{}
+	mi := &file_gpu_gpuv1_gpu_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetResponse) ProtoMessage() {}
+
+func (x *ForgetResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gpu_gpuv1_gpu_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetResponse.ProtoReflect.Descriptor instead.
+func (*ForgetResponse) Descriptor() ([]byte, []int) {
+	return file_gpu_gpuv1_gpu_proto_rawDescGZIP(), []int{9}
+}
+
 type ParkRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -497,7 +657,7 @@ type ParkRequest struct {
 
 func (x *ParkRequest) Reset() {
 	*x = ParkRequest{}
-	mi := &file_gpu_gpuv1_gpu_proto_msgTypes[8]
+	mi := &file_gpu_gpuv1_gpu_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -509,7 +669,7 @@ func (x *ParkRequest) String() string {
 func (*ParkRequest) ProtoMessage() {}
 
 func (x *ParkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gpu_gpuv1_gpu_proto_msgTypes[8]
+	mi := &file_gpu_gpuv1_gpu_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -522,7 +682,7 @@ func (x *ParkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParkRequest.ProtoReflect.Descriptor instead.
 func (*ParkRequest) Descriptor() ([]byte, []int) {
-	return file_gpu_gpuv1_gpu_proto_rawDescGZIP(), []int{8}
+	return file_gpu_gpuv1_gpu_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ParkRequest) GetId() string {
@@ -541,7 +701,7 @@ type ParkResponse struct {
 
 func (x *ParkResponse) Reset() {
 	*x = ParkResponse{}
-	mi := &file_gpu_gpuv1_gpu_proto_msgTypes[9]
+	mi := &file_gpu_gpuv1_gpu_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -553,7 +713,7 @@ func (x *ParkResponse) String() string {
 func (*ParkResponse) ProtoMessage() {}
 
 func (x *ParkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gpu_gpuv1_gpu_proto_msgTypes[9]
+	mi := &file_gpu_gpuv1_gpu_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -566,7 +726,7 @@ func (x *ParkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParkResponse.ProtoReflect.Descriptor instead.
 func (*ParkResponse) Descriptor() ([]byte, []int) {
-	return file_gpu_gpuv1_gpu_proto_rawDescGZIP(), []int{9}
+	return file_gpu_gpuv1_gpu_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ParkResponse) GetResidency() *Residency {
@@ -585,7 +745,7 @@ type WakeRequest struct {
 
 func (x *WakeRequest) Reset() {
 	*x = WakeRequest{}
-	mi := &file_gpu_gpuv1_gpu_proto_msgTypes[10]
+	mi := &file_gpu_gpuv1_gpu_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -597,7 +757,7 @@ func (x *WakeRequest) String() string {
 func (*WakeRequest) ProtoMessage() {}
 
 func (x *WakeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gpu_gpuv1_gpu_proto_msgTypes[10]
+	mi := &file_gpu_gpuv1_gpu_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -610,7 +770,7 @@ func (x *WakeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WakeRequest.ProtoReflect.Descriptor instead.
 func (*WakeRequest) Descriptor() ([]byte, []int) {
-	return file_gpu_gpuv1_gpu_proto_rawDescGZIP(), []int{10}
+	return file_gpu_gpuv1_gpu_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WakeRequest) GetId() string {
@@ -629,7 +789,7 @@ type WakeResponse struct {
 
 func (x *WakeResponse) Reset() {
 	*x = WakeResponse{}
-	mi := &file_gpu_gpuv1_gpu_proto_msgTypes[11]
+	mi := &file_gpu_gpuv1_gpu_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -641,7 +801,7 @@ func (x *WakeResponse) String() string {
 func (*WakeResponse) ProtoMessage() {}
 
 func (x *WakeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gpu_gpuv1_gpu_proto_msgTypes[11]
+	mi := &file_gpu_gpuv1_gpu_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -654,7 +814,7 @@ func (x *WakeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WakeResponse.ProtoReflect.Descriptor instead.
 func (*WakeResponse) Descriptor() ([]byte, []int) {
-	return file_gpu_gpuv1_gpu_proto_rawDescGZIP(), []int{11}
+	return file_gpu_gpuv1_gpu_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WakeResponse) GetResidency() *Residency {
@@ -673,7 +833,7 @@ type UnloadRequest struct {
 
 func (x *UnloadRequest) Reset() {
 	*x = UnloadRequest{}
-	mi := &file_gpu_gpuv1_gpu_proto_msgTypes[12]
+	mi := &file_gpu_gpuv1_gpu_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -685,7 +845,7 @@ func (x *UnloadRequest) String() string {
 func (*UnloadRequest) ProtoMessage() {}
 
 func (x *UnloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gpu_gpuv1_gpu_proto_msgTypes[12]
+	mi := &file_gpu_gpuv1_gpu_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -698,7 +858,7 @@ func (x *UnloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnloadRequest.ProtoReflect.Descriptor instead.
 func (*UnloadRequest) Descriptor() ([]byte, []int) {
-	return file_gpu_gpuv1_gpu_proto_rawDescGZIP(), []int{12}
+	return file_gpu_gpuv1_gpu_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *UnloadRequest) GetId() string {
@@ -716,7 +876,7 @@ type UnloadResponse struct {
 
 func (x *UnloadResponse) Reset() {
 	*x = UnloadResponse{}
-	mi := &file_gpu_gpuv1_gpu_proto_msgTypes[13]
+	mi := &file_gpu_gpuv1_gpu_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -728,7 +888,7 @@ func (x *UnloadResponse) String() string {
 func (*UnloadResponse) ProtoMessage() {}
 
 func (x *UnloadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gpu_gpuv1_gpu_proto_msgTypes[13]
+	mi := &file_gpu_gpuv1_gpu_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -741,7 +901,7 @@ func (x *UnloadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnloadResponse.ProtoReflect.Descriptor instead.
 func (*UnloadResponse) Descriptor() ([]byte, []int) {
-	return file_gpu_gpuv1_gpu_proto_rawDescGZIP(), []int{13}
+	return file_gpu_gpuv1_gpu_proto_rawDescGZIP(), []int{15}
 }
 
 var File_gpu_gpuv1_gpu_proto protoreflect.FileDescriptor
@@ -754,18 +914,22 @@ const file_gpu_gpuv1_gpu_proto_rawDesc = "" +
 	"\x06device\x18\x01 \x01(\tR\x06device\x12\x16\n" +
 	"\x06engine\x18\x02 \x01(\tR\x06engine\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x12 \n" +
-	"\vunavailable\x18\x04 \x01(\tR\vunavailable\"e\n" +
+	"\vunavailable\x18\x04 \x01(\tR\vunavailable\"\x9c\x01\n" +
 	"\vLoadRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x18\n" +
 	"\acontext\x18\x03 \x01(\x05R\acontext\x12\x18\n" +
-	"\athreads\x18\x04 \x01(\x05R\athreads\"H\n" +
+	"\athreads\x18\x04 \x01(\x05R\athreads\x12\x14\n" +
+	"\x05slots\x18\x05 \x01(\x05R\x05slots\x12\x1f\n" +
+	"\vcache_bytes\x18\x06 \x01(\x03R\n" +
+	"cacheBytes\"H\n" +
 	"\fLoadResponse\x128\n" +
-	"\tresidency\x18\x01 \x01(\v2\x1a.catenary.gpu.v1.ResidencyR\tresidency\"T\n" +
+	"\tresidency\x18\x01 \x01(\v2\x1a.catenary.gpu.v1.ResidencyR\tresidency\"j\n" +
 	"\tResidency\x12\x14\n" +
 	"\x05bytes\x18\x01 \x01(\x03R\x05bytes\x12\x14\n" +
 	"\x05nanos\x18\x02 \x01(\x03R\x05nanos\x12\x1b\n" +
-	"\tmem_bytes\x18\x03 \x01(\x03R\bmemBytes\"\xc1\x01\n" +
+	"\tmem_bytes\x18\x03 \x01(\x03R\bmemBytes\x12\x14\n" +
+	"\x05slots\x18\x04 \x01(\x05R\x05slots\"\x87\x02\n" +
 	"\x0fGenerateRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x124\n" +
 	"\bmessages\x18\x02 \x03(\v2\x18.catenary.gpu.v1.MessageR\bmessages\x12\x1d\n" +
@@ -773,13 +937,23 @@ const file_gpu_gpuv1_gpu_proto_rawDesc = "" +
 	"max_tokens\x18\x03 \x01(\x05R\tmaxTokens\x12 \n" +
 	"\vtemperature\x18\x04 \x01(\x01R\vtemperature\x12\x13\n" +
 	"\x05top_p\x18\x05 \x01(\x01R\x04topP\x12\x12\n" +
-	"\x04seed\x18\x06 \x01(\rR\x04seed\"7\n" +
+	"\x04seed\x18\x06 \x01(\rR\x04seed\x12\x12\n" +
+	"\x04slot\x18\a \x01(\x05R\x04slot\x12\x18\n" +
+	"\asession\x18\b \x01(\tR\asession\x12\x16\n" +
+	"\x06credit\x18\t \x01(\rR\x06credit\"7\n" +
 	"\aMessage\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x18\n" +
-	"\acontent\x18\x02 \x01(\tR\acontent\">\n" +
+	"\acontent\x18\x02 \x01(\tR\acontent\"\x88\x01\n" +
 	"\x10GenerateResponse\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12\x16\n" +
-	"\x06finish\x18\x02 \x01(\tR\x06finish\"\x1d\n" +
+	"\x06finish\x18\x02 \x01(\tR\x06finish\x12#\n" +
+	"\rprompt_tokens\x18\x03 \x01(\x05R\fpromptTokens\x12#\n" +
+	"\rreused_tokens\x18\x04 \x01(\x05R\freusedTokens\"M\n" +
+	"\rForgetRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04slot\x18\x02 \x01(\x05R\x04slot\x12\x18\n" +
+	"\asession\x18\x03 \x01(\tR\asession\"\x10\n" +
+	"\x0eForgetResponse\"\x1d\n" +
 	"\vParkRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"H\n" +
 	"\fParkResponse\x128\n" +
@@ -790,11 +964,12 @@ const file_gpu_gpuv1_gpu_proto_rawDesc = "" +
 	"\tresidency\x18\x01 \x01(\v2\x1a.catenary.gpu.v1.ResidencyR\tresidency\"\x1f\n" +
 	"\rUnloadRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x10\n" +
-	"\x0eUnloadResponse2\xc6\x03\n" +
+	"\x0eUnloadResponse2\x93\x04\n" +
 	"\x06Worker\x12O\n" +
 	"\bDescribe\x12 .catenary.gpu.v1.DescribeRequest\x1a!.catenary.gpu.v1.DescribeResponse\x12C\n" +
-	"\x04Load\x12\x1c.catenary.gpu.v1.LoadRequest\x1a\x1d.catenary.gpu.v1.LoadResponse\x12Q\n" +
-	"\bGenerate\x12 .catenary.gpu.v1.GenerateRequest\x1a!.catenary.gpu.v1.GenerateResponse0\x01\x12C\n" +
+	"\x04Load\x12\x1c.catenary.gpu.v1.LoadRequest\x1a\x1d.catenary.gpu.v1.LoadResponse\x12S\n" +
+	"\bGenerate\x12 .catenary.gpu.v1.GenerateRequest\x1a!.catenary.gpu.v1.GenerateResponse(\x010\x01\x12I\n" +
+	"\x06Forget\x12\x1e.catenary.gpu.v1.ForgetRequest\x1a\x1f.catenary.gpu.v1.ForgetResponse\x12C\n" +
 	"\x04Park\x12\x1c.catenary.gpu.v1.ParkRequest\x1a\x1d.catenary.gpu.v1.ParkResponse\x12C\n" +
 	"\x04Wake\x12\x1c.catenary.gpu.v1.WakeRequest\x1a\x1d.catenary.gpu.v1.WakeResponse\x12I\n" +
 	"\x06Unload\x12\x1e.catenary.gpu.v1.UnloadRequest\x1a\x1f.catenary.gpu.v1.UnloadResponseB2Z0github.com/catenary-run/catenary/gpu/gpuv1;gpuv1b\x06proto3"
@@ -811,7 +986,7 @@ func file_gpu_gpuv1_gpu_proto_rawDescGZIP() []byte {
 	return file_gpu_gpuv1_gpu_proto_rawDescData
 }
 
-var file_gpu_gpuv1_gpu_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_gpu_gpuv1_gpu_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_gpu_gpuv1_gpu_proto_goTypes = []any{
 	(*DescribeRequest)(nil),  // 0: catenary.gpu.v1.DescribeRequest
 	(*DescribeResponse)(nil), // 1: catenary.gpu.v1.DescribeResponse
@@ -821,12 +996,14 @@ var file_gpu_gpuv1_gpu_proto_goTypes = []any{
 	(*GenerateRequest)(nil),  // 5: catenary.gpu.v1.GenerateRequest
 	(*Message)(nil),          // 6: catenary.gpu.v1.Message
 	(*GenerateResponse)(nil), // 7: catenary.gpu.v1.GenerateResponse
-	(*ParkRequest)(nil),      // 8: catenary.gpu.v1.ParkRequest
-	(*ParkResponse)(nil),     // 9: catenary.gpu.v1.ParkResponse
-	(*WakeRequest)(nil),      // 10: catenary.gpu.v1.WakeRequest
-	(*WakeResponse)(nil),     // 11: catenary.gpu.v1.WakeResponse
-	(*UnloadRequest)(nil),    // 12: catenary.gpu.v1.UnloadRequest
-	(*UnloadResponse)(nil),   // 13: catenary.gpu.v1.UnloadResponse
+	(*ForgetRequest)(nil),    // 8: catenary.gpu.v1.ForgetRequest
+	(*ForgetResponse)(nil),   // 9: catenary.gpu.v1.ForgetResponse
+	(*ParkRequest)(nil),      // 10: catenary.gpu.v1.ParkRequest
+	(*ParkResponse)(nil),     // 11: catenary.gpu.v1.ParkResponse
+	(*WakeRequest)(nil),      // 12: catenary.gpu.v1.WakeRequest
+	(*WakeResponse)(nil),     // 13: catenary.gpu.v1.WakeResponse
+	(*UnloadRequest)(nil),    // 14: catenary.gpu.v1.UnloadRequest
+	(*UnloadResponse)(nil),   // 15: catenary.gpu.v1.UnloadResponse
 }
 var file_gpu_gpuv1_gpu_proto_depIdxs = []int32{
 	4,  // 0: catenary.gpu.v1.LoadResponse.residency:type_name -> catenary.gpu.v1.Residency
@@ -836,17 +1013,19 @@ var file_gpu_gpuv1_gpu_proto_depIdxs = []int32{
 	0,  // 4: catenary.gpu.v1.Worker.Describe:input_type -> catenary.gpu.v1.DescribeRequest
 	2,  // 5: catenary.gpu.v1.Worker.Load:input_type -> catenary.gpu.v1.LoadRequest
 	5,  // 6: catenary.gpu.v1.Worker.Generate:input_type -> catenary.gpu.v1.GenerateRequest
-	8,  // 7: catenary.gpu.v1.Worker.Park:input_type -> catenary.gpu.v1.ParkRequest
-	10, // 8: catenary.gpu.v1.Worker.Wake:input_type -> catenary.gpu.v1.WakeRequest
-	12, // 9: catenary.gpu.v1.Worker.Unload:input_type -> catenary.gpu.v1.UnloadRequest
-	1,  // 10: catenary.gpu.v1.Worker.Describe:output_type -> catenary.gpu.v1.DescribeResponse
-	3,  // 11: catenary.gpu.v1.Worker.Load:output_type -> catenary.gpu.v1.LoadResponse
-	7,  // 12: catenary.gpu.v1.Worker.Generate:output_type -> catenary.gpu.v1.GenerateResponse
-	9,  // 13: catenary.gpu.v1.Worker.Park:output_type -> catenary.gpu.v1.ParkResponse
-	11, // 14: catenary.gpu.v1.Worker.Wake:output_type -> catenary.gpu.v1.WakeResponse
-	13, // 15: catenary.gpu.v1.Worker.Unload:output_type -> catenary.gpu.v1.UnloadResponse
-	10, // [10:16] is the sub-list for method output_type
-	4,  // [4:10] is the sub-list for method input_type
+	8,  // 7: catenary.gpu.v1.Worker.Forget:input_type -> catenary.gpu.v1.ForgetRequest
+	10, // 8: catenary.gpu.v1.Worker.Park:input_type -> catenary.gpu.v1.ParkRequest
+	12, // 9: catenary.gpu.v1.Worker.Wake:input_type -> catenary.gpu.v1.WakeRequest
+	14, // 10: catenary.gpu.v1.Worker.Unload:input_type -> catenary.gpu.v1.UnloadRequest
+	1,  // 11: catenary.gpu.v1.Worker.Describe:output_type -> catenary.gpu.v1.DescribeResponse
+	3,  // 12: catenary.gpu.v1.Worker.Load:output_type -> catenary.gpu.v1.LoadResponse
+	7,  // 13: catenary.gpu.v1.Worker.Generate:output_type -> catenary.gpu.v1.GenerateResponse
+	9,  // 14: catenary.gpu.v1.Worker.Forget:output_type -> catenary.gpu.v1.ForgetResponse
+	11, // 15: catenary.gpu.v1.Worker.Park:output_type -> catenary.gpu.v1.ParkResponse
+	13, // 16: catenary.gpu.v1.Worker.Wake:output_type -> catenary.gpu.v1.WakeResponse
+	15, // 17: catenary.gpu.v1.Worker.Unload:output_type -> catenary.gpu.v1.UnloadResponse
+	11, // [11:18] is the sub-list for method output_type
+	4,  // [4:11] is the sub-list for method input_type
 	4,  // [4:4] is the sub-list for extension type_name
 	4,  // [4:4] is the sub-list for extension extendee
 	0,  // [0:4] is the sub-list for field type_name
@@ -863,7 +1042,7 @@ func file_gpu_gpuv1_gpu_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gpu_gpuv1_gpu_proto_rawDesc), len(file_gpu_gpuv1_gpu_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

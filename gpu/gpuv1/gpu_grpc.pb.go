@@ -24,6 +24,7 @@ const (
 	Worker_Describe_FullMethodName = "/catenary.gpu.v1.Worker/Describe"
 	Worker_Load_FullMethodName     = "/catenary.gpu.v1.Worker/Load"
 	Worker_Generate_FullMethodName = "/catenary.gpu.v1.Worker/Generate"
+	Worker_Forget_FullMethodName   = "/catenary.gpu.v1.Worker/Forget"
 	Worker_Park_FullMethodName     = "/catenary.gpu.v1.Worker/Park"
 	Worker_Wake_FullMethodName     = "/catenary.gpu.v1.Worker/Wake"
 	Worker_Unload_FullMethodName   = "/catenary.gpu.v1.Worker/Unload"
@@ -37,8 +38,11 @@ type WorkerClient interface {
 	Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*DescribeResponse, error)
 	// Load reads a model and holds it, awake.
 	Load(ctx context.Context, in *LoadRequest, opts ...grpc.CallOption) (*LoadResponse, error)
-	// Generate runs one request on a model that is awake. It ends early when the caller cancels.
-	Generate(ctx context.Context, in *GenerateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GenerateResponse], error)
+	// Generate runs one request on a model that is awake. It ends early when the caller cancels. The caller's first message
+	// is the request; each later one grants credit only. Without credit nothing is decoded but the prompt.
+	Generate(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[GenerateRequest, GenerateResponse], error)
+	// Forget frees what a slot has read for a session. It does nothing if the slot has another by now.
+	Forget(ctx context.Context, in *ForgetRequest, opts ...grpc.CallOption) (*ForgetResponse, error)
 	// Park frees the device memory of a model that nobody uses.
 	Park(ctx context.Context, in *ParkRequest, opts ...grpc.CallOption) (*ParkResponse, error)
 	// Wake brings a parked model back.
@@ -75,24 +79,28 @@ func (c *workerClient) Load(ctx context.Context, in *LoadRequest, opts ...grpc.C
 	return out, nil
 }
 
-func (c *workerClient) Generate(ctx context.Context, in *GenerateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GenerateResponse], error) {
+func (c *workerClient) Generate(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[GenerateRequest, GenerateResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &Worker_ServiceDesc.Streams[0], Worker_Generate_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
 	x := &grpc.GenericClientStream[GenerateRequest, GenerateResponse]{ClientStream: stream}
-	if err := x.ClientStream.SendMsg(in); err != nil {
-		return nil, err
-	}
-	if err := x.ClientStream.CloseSend(); err != nil {
-		return nil, err
-	}
 	return x, nil
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Worker_GenerateClient = grpc.ServerStreamingClient[GenerateResponse]
+type Worker_GenerateClient = grpc.BidiStreamingClient[GenerateRequest, GenerateResponse]
+
+func (c *workerClient) Forget(ctx context.Context, in *ForgetRequest, opts ...grpc.CallOption) (*ForgetResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ForgetResponse)
+	err := c.cc.Invoke(ctx, Worker_Forget_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
 
 func (c *workerClient) Park(ctx context.Context, in *ParkRequest, opts ...grpc.CallOption) (*ParkResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -132,8 +140,11 @@ type WorkerServer interface {
 	Describe(context.Context, *DescribeRequest) (*DescribeResponse, error)
 	// Load reads a model and holds it, awake.
 	Load(context.Context, *LoadRequest) (*LoadResponse, error)
-	// Generate runs one request on a model that is awake. It ends early when the caller cancels.
-	Generate(*GenerateRequest, grpc.ServerStreamingServer[GenerateResponse]) error
+	// Generate runs one request on a model that is awake. It ends early when the caller cancels. The caller's first message
+	// is the request; each later one grants credit only. Without credit nothing is decoded but the prompt.
+	Generate(grpc.BidiStreamingServer[GenerateRequest, GenerateResponse]) error
+	// Forget frees what a slot has read for a session. It does nothing if the slot has another by now.
+	Forget(context.Context, *ForgetRequest) (*ForgetResponse, error)
 	// Park frees the device memory of a model that nobody uses.
 	Park(context.Context, *ParkRequest) (*ParkResponse, error)
 	// Wake brings a parked model back.
@@ -156,8 +167,11 @@ func (UnimplementedWorkerServer) Describe(context.Context, *DescribeRequest) (*D
 func (UnimplementedWorkerServer) Load(context.Context, *LoadRequest) (*LoadResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Load not implemented")
 }
-func (UnimplementedWorkerServer) Generate(*GenerateRequest, grpc.ServerStreamingServer[GenerateResponse]) error {
+func (UnimplementedWorkerServer) Generate(grpc.BidiStreamingServer[GenerateRequest, GenerateResponse]) error {
 	return status.Error(codes.Unimplemented, "method Generate not implemented")
+}
+func (UnimplementedWorkerServer) Forget(context.Context, *ForgetRequest) (*ForgetResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Forget not implemented")
 }
 func (UnimplementedWorkerServer) Park(context.Context, *ParkRequest) (*ParkResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Park not implemented")
@@ -226,15 +240,29 @@ func _Worker_Load_Handler(srv interface{}, ctx context.Context, dec func(interfa
 }
 
 func _Worker_Generate_Handler(srv interface{}, stream grpc.ServerStream) error {
-	m := new(GenerateRequest)
-	if err := stream.RecvMsg(m); err != nil {
-		return err
-	}
-	return srv.(WorkerServer).Generate(m, &grpc.GenericServerStream[GenerateRequest, GenerateResponse]{ServerStream: stream})
+	return srv.(WorkerServer).Generate(&grpc.GenericServerStream[GenerateRequest, GenerateResponse]{ServerStream: stream})
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Worker_GenerateServer = grpc.ServerStreamingServer[GenerateResponse]
+type Worker_GenerateServer = grpc.BidiStreamingServer[GenerateRequest, GenerateResponse]
+
+func _Worker_Forget_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ForgetRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkerServer).Forget(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Worker_Forget_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkerServer).Forget(ctx, req.(*ForgetRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
 
 func _Worker_Park_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ParkRequest)
@@ -306,6 +334,10 @@ var Worker_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Worker_Load_Handler,
 		},
 		{
+			MethodName: "Forget",
+			Handler:    _Worker_Forget_Handler,
+		},
+		{
 			MethodName: "Park",
 			Handler:    _Worker_Park_Handler,
 		},
@@ -323,6 +355,7 @@ var Worker_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Generate",
 			Handler:       _Worker_Generate_Handler,
 			ServerStreams: true,
+			ClientStreams: true,
 		},
 	},
 	Metadata: "gpu/gpuv1/gpu.proto",

@@ -1,10 +1,8 @@
 package llama
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
-	"runtime"
 
 	"github.com/hybridgroup/yzma/pkg/llama"
 
@@ -17,93 +15,88 @@ const (
 	finishLength = "length"
 )
 
-// Generate answers req and calls emit for each piece of the answer as it comes; the last one has its Finish set. It
-// looks at ctx before every token, and returns emit's error at once. Nothing of the call stays in the context.
-func (m *Model) Generate(ctx context.Context, req functions.Generation, emit func(functions.Token) error) error {
+// Generation is one answer under way, in one slot of a model. The caller ends it. It is of no use once the model is
+// parked or the slot cleared.
+type Generation struct {
+	m       *Model
+	slot    int
+	req     functions.Generation
+	prompt  []llama.Token
+	reused  int           // tokens of the prompt that the slot had read before
+	pending []llama.Token // to decode next: the rest of the prompt, then the last token
+	sampler llama.Sampler
+	sampled int // tokens
+	out     pieces
+}
+
+// Start begins an answer in a slot. What the slot has read that the prompt begins with is not read again; the rest of
+// it is forgotten. It decodes nothing yet.
+//
+// It returns an error wrapping [functions.ErrInvalid] if the request makes no sense or has no room in the context, and
+// [functions.ErrConflict] if the model is parked.
+func (m *Model) Start(slot int, req functions.Generation) (*Generation, error) {
 	if !m.Awake() {
-		return fmt.Errorf("%w: the model is parked; wake it first", functions.ErrConflict)
+		return nil, fmt.Errorf("%w: the model is parked; wake it first", functions.ErrConflict)
+	}
+	if slot < 0 || slot >= len(m.seqs) {
+		return nil, errNoSlot
 	}
 	if err := checkRequest(req); err != nil {
-		return err
+		return nil, err
 	}
 	text, err := m.prompt(req.Messages)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	prompt := llama.Tokenize(m.vocab, text, true, true)
 	if len(prompt) == 0 {
-		return fmt.Errorf("%w: the prompt has no tokens", functions.ErrInvalid)
+		return nil, fmt.Errorf("%w: the prompt has no tokens", functions.ErrInvalid)
 	}
 	// One place must be left, or the model could not answer.
 	if len(prompt) >= m.opt.Context {
-		return fmt.Errorf("%w: the prompt has %d tokens, but the model's context holds %d and the answer needs one at least; shorten the prompt or raise the model's context",
+		return nil, fmt.Errorf("%w: the prompt has %d tokens, but the model's context holds %d and the answer needs one at least; shorten the prompt or raise the model's context",
 			functions.ErrInvalid, len(prompt), m.opt.Context)
 	}
-	memory, err := llama.GetMemory(m.ctx)
+	reused, err := m.keep(slot, prompt)
 	if err != nil {
-		return fmt.Errorf("llama: %w", err)
+		return nil, err
 	}
-	// With true the data goes too: no later call can read this one's.
-	defer func() { _ = llama.MemoryClear(memory, true) }()
-
-	if err := m.decodePrompt(ctx, prompt); err != nil {
-		return err
-	}
-	return m.decodeAnswer(ctx, len(prompt), req, emit)
+	return &Generation{m: m, slot: slot, req: req, prompt: prompt, reused: reused, pending: prompt[reused:], sampler: newSampler(req)}, nil
 }
 
-func (m *Model) decodePrompt(ctx context.Context, prompt []llama.Token) error {
-	for at := 0; at < len(prompt); at += batchTokens {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err := m.decode(prompt[at:min(at+batchTokens, len(prompt))]); err != nil {
-			return err
-		}
+// Prompt returns how many tokens the prompt has, and how many of them the slot had read before.
+func (g *Generation) Prompt() (tokens, reused int) { return len(g.prompt), g.reused }
+
+// Next takes one turn: it decodes a part of the prompt, or one token of the answer. It returns false if the turn yields
+// no text. After a token with a Finish, or an error, it may not be called again; after an error the slot must be cleared.
+func (g *Generation) Next() (functions.Token, bool, error) {
+	chunk := g.pending[:min(batchTokens, len(g.pending))]
+	if err := g.m.decode(g.slot, chunk); err != nil {
+		return functions.Token{}, false, err
 	}
-	return nil
+	if g.pending = g.pending[len(chunk):]; len(g.pending) > 0 {
+		return functions.Token{}, false, nil
+	}
+	// At once, before another slot's turn replaces what it is sampled from.
+	token := llama.SamplerSample(g.sampler, g.m.ctx, -1)
+	if llama.VocabIsEOG(g.m.vocab, token) {
+		return functions.Token{Text: g.out.rest(), Finish: finishStop}, true, nil
+	}
+	g.sampled++
+	g.pending = []llama.Token{token}
+	text := g.out.add(g.m.piece(token))
+	if g.sampled == g.req.MaxTokens || len(g.m.seqs[g.slot].past) == g.m.opt.Context {
+		return functions.Token{Text: text + g.out.rest(), Finish: finishLength}, true, nil
+	}
+	return functions.Token{Text: text}, text != "", nil
 }
 
-// decodeAnswer samples token after token; used is how many places of the context are taken.
-func (m *Model) decodeAnswer(ctx context.Context, used int, req functions.Generation, emit func(functions.Token) error) error {
-	sampler := newSampler(req)
-	defer llama.SamplerFree(sampler)
-
-	var out pieces
-	for n := 1; ; n++ {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		token := llama.SamplerSample(sampler, m.ctx, -1)
-		if llama.VocabIsEOG(m.vocab, token) {
-			return emit(functions.Token{Text: out.rest(), Finish: finishStop})
-		}
-		text := out.add(m.piece(token))
-		if n == req.MaxTokens || used == m.opt.Context {
-			return emit(functions.Token{Text: text + out.rest(), Finish: finishLength})
-		}
-		if text != "" {
-			if err := emit(functions.Token{Text: text}); err != nil {
-				return err
-			}
-		}
-		if err := m.decode([]llama.Token{token}); err != nil {
-			return err
-		}
-		used++
+// End frees what the generation holds; what it has read stays in the slot. It may be called more than once.
+func (g *Generation) End() {
+	if g.sampler != 0 {
+		llama.SamplerFree(g.sampler)
+		g.sampler = 0
 	}
-}
-
-func (m *Model) decode(tokens []llama.Token) error {
-	code, err := llama.Decode(m.ctx, llama.BatchGetOne(tokens))
-	runtime.KeepAlive(tokens) // the batch only borrows them
-	if err == nil && code != 0 {
-		err = fmt.Errorf("llama_decode returned %d", code)
-	}
-	if err != nil {
-		return fmt.Errorf("llama: %w", err)
-	}
-	return nil
 }
 
 // piece returns the bytes that a token stands for: not always whole characters, and none for a control token.

@@ -12,10 +12,18 @@ import (
 // batchTokens is how much of a prompt is decoded in one call into C. A cancelled call ends after it at the latest.
 const batchTokens = 256
 
+// MaxSlots bounds the slots of one model. With the spare one they stay far below the 256 sequences that libllama knows.
+const MaxSlots = 64
+
 // Options of one model.
 type Options struct {
-	Context int // tokens; 0 takes what the model was trained for
+	Context int // tokens of each slot; 0 takes what the model was trained for
 	Threads int // 0 takes 1: on few or busy cores more threads wait for one another
+	// Slots is how many generations may be under way, MaxSlots at most. 0 takes 1.
+	Slots int
+	// CacheBytes bounds the keys and values of all slots: where they need more there are fewer slots, but always one. 0
+	// is no bound.
+	CacheBytes int64
 }
 
 // Residency says what a transition of a model moved and took.
@@ -25,17 +33,21 @@ type Residency struct {
 	MemBytes int64         // held afterwards: weights, keys and values
 }
 
-// Model is one file, awake or parked. One goroutine at a time may call its methods.
+// Model is one file, awake or parked. It has slots: places for one conversation each, that share the weights and nothing
+// else. One goroutine at a time may call its methods and those of its generations.
 type Model struct {
 	engine   *Engine
 	path     string
 	opt      Options // resolved
 	template string
 
-	model llama.Model // 0 while parked
-	ctx   llama.Context
-	vocab llama.Vocab
-	held  int64 // bytes, while awake
+	model  llama.Model // 0 while parked
+	ctx    llama.Context
+	memory llama.Memory // of ctx: the keys and values of all slots
+	batch  llama.Batch
+	vocab  llama.Vocab
+	seqs   []sequence // one for each slot
+	held   int64      // bytes, while awake
 }
 
 // Load reads the GGUF file at path and returns it awake. It returns an error wrapping [functions.ErrInvalid] if the
@@ -49,13 +61,14 @@ func (e *Engine) Load(path string, opt Options) (*Model, Residency, error) {
 	if !h.HasTemplate {
 		return nil, Residency{}, fmt.Errorf("%w: the model has no chat template (tokenizer.chat_template); use a file that was made for chat", functions.ErrInvalid)
 	}
-	if opt.Context < 0 || opt.Threads < 0 {
-		return nil, Residency{}, fmt.Errorf("%w: context %d, threads %d: neither may be negative", functions.ErrInvalid, opt.Context, opt.Threads)
+	if opt.Context < 0 || opt.Threads < 0 || opt.Slots < 0 || opt.Slots > MaxSlots || opt.CacheBytes < 0 {
+		return nil, Residency{}, fmt.Errorf("%w: context %d, threads %d, slots %d, cache %d bytes: none may be negative, and %d slots are the most",
+			functions.ErrInvalid, opt.Context, opt.Threads, opt.Slots, opt.CacheBytes, MaxSlots)
 	}
 	if h.Context > 0 && opt.Context > h.Context {
 		return nil, Residency{}, fmt.Errorf("%w: context %d is more than the %d tokens that the model was trained for", functions.ErrInvalid, opt.Context, h.Context)
 	}
-	opt.Threads = max(1, opt.Threads)
+	opt.Threads, opt.Slots = max(1, opt.Threads), max(1, opt.Slots)
 	m := &Model{engine: e, path: path, opt: opt}
 	if err := m.open(true); err != nil {
 		return nil, Residency{}, err
@@ -90,26 +103,50 @@ func (m *Model) open(check bool) error {
 	if m.opt.Context == 0 {
 		m.opt.Context = int(llama.ModelNCtxTrain(model))
 	}
+	m.opt.Slots = m.slotsWithin(m.opt.CacheBytes)
+	sequences := m.opt.Slots
+	if sequences > 1 {
+		sequences++ // the spare one that slots are wiped with
+	}
 	cp := llama.ContextDefaultParams()
-	cp.NCtx, cp.NSeqMax = uint32(m.opt.Context), 1
+	// Not unified: each sequence has its own buffer, whole and apart, and its numbers are the same whoever is beside it.
+	cp.NCtx, cp.NSeqMax, cp.KVUnified = uint32(m.opt.Context*sequences), uint32(sequences), 0
 	cp.NBatch, cp.NUbatch = batchTokens, batchTokens
 	cp.NThreads, cp.NThreadsBatch = int32(m.opt.Threads), int32(m.opt.Threads)
 	cp.NoPerf = 1
 	m.ctx, err = llama.InitFromModel(model, cp)
+	if err == nil {
+		m.memory, err = llama.GetMemory(m.ctx)
+	}
 	if err != nil {
 		m.Close()
-		return fmt.Errorf("%w: a context of %d tokens: %s", functions.ErrMemoryLimit, cp.NCtx, m.engine.reason(err))
+		return fmt.Errorf("%w: a context of %d tokens in %d slots: %s", functions.ErrMemoryLimit, m.opt.Context, m.opt.Slots, m.engine.reason(err))
 	}
-	m.held = int64(llama.ModelSize(model)) + m.cacheBytes()
+	m.batch = llama.BatchInit(batchTokens, 0, 1)
+	m.seqs = make([]sequence, m.opt.Slots)
+	m.held = int64(llama.ModelSize(model)) + int64(llama.NCtx(m.ctx))*m.tokenBytes()
 	return nil
 }
 
-// cacheBytes is the size of the context's keys and values: two f16 numbers for each layer, token and key-value width.
-func (m *Model) cacheBytes() int64 {
+// slotsWithin is how many slots, of those asked for, the bound allows, and one at least.
+func (m *Model) slotsWithin(bound int64) int {
+	const step = 256 // libllama rounds the length of a sequence up to it
+	each := (int64(m.opt.Context) + step - 1) / step * step * m.tokenBytes()
+	if bound == 0 || each == 0 {
+		return m.opt.Slots
+	}
+	return int(max(1, min(int64(m.opt.Slots), bound/each-1))) // one is spare
+}
+
+// tokenBytes is the size of one token's keys and values: two f16 numbers for each layer and key-value width.
+func (m *Model) tokenBytes() int64 {
 	heads := max(1, int64(llama.ModelNHead(m.model)))
 	width := int64(llama.ModelNEmbd(m.model)) / heads * int64(llama.ModelNHeadKV(m.model))
-	return 2 * 2 * int64(llama.ModelNLayer(m.model)) * int64(llama.NCtx(m.ctx)) * width
+	return 2 * 2 * int64(llama.ModelNLayer(m.model)) * width
 }
+
+// Slots is how many generations may be under way. It does not change while the model is awake.
+func (m *Model) Slots() int { return m.opt.Slots }
 
 // Park frees the memory of the model. It does nothing to a parked one.
 func (m *Model) Park() Residency {
@@ -135,13 +172,16 @@ func (m *Model) Awake() bool { return m.model != 0 }
 
 // Close frees the model. It may be called more than once.
 func (m *Model) Close() {
+	if m.batch.Token != nil {
+		_ = llama.BatchFree(m.batch) // it has no error
+	}
 	if m.ctx != 0 {
 		_ = llama.Free(m.ctx) // its only error is a null handle
 	}
 	if m.model != 0 {
 		_ = llama.ModelFree(m.model)
 	}
-	m.ctx, m.model, m.vocab, m.held = 0, 0, 0, 0
+	*m = Model{engine: m.engine, path: m.path, opt: m.opt, template: m.template}
 }
 
 func (m *Model) residency(moved int64, start time.Time) Residency {

@@ -1,8 +1,6 @@
 package worker
 
 import (
-	"context"
-
 	"github.com/catenary-run/catenary/functions"
 	"github.com/catenary-run/catenary/gpu/llama"
 )
@@ -15,17 +13,30 @@ type Engine interface {
 	Load(path string, opt llama.Options) (Model, llama.Residency, error)
 }
 
-// Model is one file that an engine holds. One goroutine at a time calls its methods.
+// Model is one file that an engine holds. One goroutine at a time calls its methods and those of its generations.
 type Model interface {
-	// Generate calls emit for each piece of the answer and returns its error at once. It looks at ctx before each token.
-	Generate(ctx context.Context, req functions.Generation, emit func(functions.Token) error) error
+	// Slots is how many generations may be under way.
+	Slots() int
+	// Start begins an answer in a slot, and reuses what was read there before.
+	Start(slot int, req functions.Generation) (Generation, error)
+	// Clear forgets what was read in a slot. It is called after each generation whose slot nobody keeps, or that failed.
+	Clear(slot int) error
 	// Park frees the device's memory; Wake brings the model back. Each does nothing if it is done already.
 	Park() llama.Residency
 	Wake() (llama.Residency, error)
 	Close()
 }
 
-// llamaEngine makes an Engine of package llama's: only the type of what Load returns differs.
+// Generation is one answer under way.
+type Generation interface {
+	// Prompt returns how many tokens the prompt has, and how many of them the slot had read before.
+	Prompt() (tokens, reused int)
+	// Next takes one turn, and returns false if it yields no text. The last token has its Finish set.
+	Next() (functions.Token, bool, error)
+	End()
+}
+
+// llamaEngine makes an Engine of package llama's: only the types of what its methods return differ.
 type llamaEngine struct{ *llama.Engine }
 
 func (e llamaEngine) Load(path string, opt llama.Options) (Model, llama.Residency, error) {
@@ -33,5 +44,15 @@ func (e llamaEngine) Load(path string, opt llama.Options) (Model, llama.Residenc
 	if err != nil {
 		return nil, r, err // not a nil *llama.Model in an interface
 	}
-	return m, r, nil
+	return llamaModel{m}, r, nil
+}
+
+type llamaModel struct{ *llama.Model }
+
+func (m llamaModel) Start(slot int, req functions.Generation) (Generation, error) {
+	g, err := m.Model.Start(slot, req)
+	if err != nil {
+		return nil, err
+	}
+	return g, nil
 }

@@ -19,21 +19,18 @@ type service struct {
 
 	engine  Engine // nil if there is none
 	missing error  // why, then
+	readers sync.WaitGroup
 
-	mu     sync.Mutex // guards models; never held while an engine works
-	models map[string]*slot
-}
-
-// slot is one model and the right to use it.
-type slot struct {
-	turn  chan struct{} // holds one token: who took it may use the model
-	model Model         // nil until loaded, and after Unload
-	held  int64         // bytes after the last transition
+	mu     sync.Mutex // guards models and the users of each; never held while an engine works
+	models map[string]*held
 }
 
 func newService(engine Engine, missing error) *service {
-	return &service{engine: engine, missing: missing, models: map[string]*slot{}}
+	return &service{engine: engine, missing: missing, models: map[string]*held{}}
 }
+
+// wait returns when nothing of a call is left. It is called after the last call has ended.
+func (s *service) wait() { s.readers.Wait() }
 
 func (s *service) Describe(context.Context, *gpuv1.DescribeRequest) (*gpuv1.DescribeResponse, error) {
 	res := &gpuv1.DescribeResponse{Device: "cpu", Engine: "llama"}
@@ -50,160 +47,140 @@ func (s *service) Load(ctx context.Context, req *gpuv1.LoadRequest) (*gpuv1.Load
 	if s.engine == nil {
 		return nil, gpuv1.StatusOf(s.missing)
 	}
-	sl, err := s.slot(req.GetId(), true)
+	h, err := s.hold(req.GetId(), true)
 	if err != nil {
 		return nil, gpuv1.StatusOf(err)
 	}
+	defer s.release(req.GetId(), h)
 	res := &gpuv1.Residency{}
-	err = sl.use(ctx, func() error {
-		if sl.model != nil {
-			res.MemBytes = sl.held
+	err = h.turns.do(ctx, func() error {
+		if h.model != nil {
+			res.MemBytes, res.Slots = h.bytes, int32(h.model.Slots())
 			return nil
 		}
-		model, r, err := s.engine.Load(req.GetPath(), llama.Options{Context: int(req.GetContext()), Threads: int(req.GetThreads())})
+		opt := llama.Options{Context: int(req.GetContext()), Threads: int(req.GetThreads()), Slots: int(req.GetSlots()), CacheBytes: req.GetCacheBytes()}
+		model, r, err := s.engine.Load(req.GetPath(), opt)
 		if err != nil {
 			return err
 		}
-		sl.model, sl.held = model, r.MemBytes
-		res = residency(r)
+		h.model = model
+		res = h.residency(r)
 		return nil
 	})
 	if err != nil {
-		s.forget(req.GetId(), sl)
 		return nil, gpuv1.StatusOf(err)
 	}
 	return &gpuv1.LoadResponse{Residency: res}, nil
 }
 
-func (s *service) Generate(req *gpuv1.GenerateRequest, stream gpuv1.Worker_GenerateServer) error {
-	gen := functions.Generation{
-		MaxTokens:   int(req.GetMaxTokens()),
-		Temperature: req.GetTemperature(),
-		TopP:        req.GetTopP(),
-		Seed:        req.GetSeed(),
+func (s *service) Generate(stream gpuv1.Worker_GenerateServer) error {
+	req, err := stream.Recv()
+	if err != nil {
+		return err // it never began; the status is gRPC's own
 	}
-	for _, m := range req.GetMessages() {
-		gen.Messages = append(gen.Messages, functions.Message{Role: m.GetRole(), Content: m.GetContent()})
-	}
-	return s.with(stream.Context(), req.GetId(), func(sl *slot) error {
-		return sl.model.Generate(stream.Context(), gen, func(t functions.Token) error {
-			// Send waits while the reader is behind by more than the stream's window: the decode loop with it.
-			return stream.Send(&gpuv1.GenerateResponse{Text: t.Text, Finish: t.Finish})
-		})
-	})
+	return gpuv1.StatusOf(s.use(req.GetId(), func(h *held) error {
+		credit := newCredit()
+		credit.grant(req.GetCredit())
+		// Its Recv ends when this call has, so nothing in here can wait for it: wait does.
+		s.readers.Go(func() { credit.read(stream) })
+		return h.generate(stream.Context(), req, credit, stream.Send)
+	}))
+}
+
+func (s *service) Forget(ctx context.Context, req *gpuv1.ForgetRequest) (*gpuv1.ForgetResponse, error) {
+	err := s.use(req.GetId(), func(h *held) error { return h.forget(ctx, int(req.GetSlot()), req.GetSession()) })
+	return &gpuv1.ForgetResponse{}, gpuv1.StatusOf(err)
 }
 
 func (s *service) Park(ctx context.Context, req *gpuv1.ParkRequest) (*gpuv1.ParkResponse, error) {
 	res := &gpuv1.ParkResponse{}
-	err := s.with(ctx, req.GetId(), func(sl *slot) error {
-		r := sl.model.Park()
-		sl.held = r.MemBytes
-		res.Residency = residency(r)
-		return nil
+	err := s.use(req.GetId(), func(h *held) error {
+		return h.alone(ctx, func() error {
+			if h.model == nil {
+				return unknown(req.GetId())
+			}
+			res.Residency = h.residency(h.model.Park())
+			return nil
+		})
 	})
-	return res, err
+	return res, gpuv1.StatusOf(err)
 }
 
 func (s *service) Wake(ctx context.Context, req *gpuv1.WakeRequest) (*gpuv1.WakeResponse, error) {
 	res := &gpuv1.WakeResponse{}
-	err := s.with(ctx, req.GetId(), func(sl *slot) error {
-		r, err := sl.model.Wake()
-		if err != nil {
-			return err
-		}
-		sl.held = r.MemBytes
-		res.Residency = residency(r)
-		return nil
+	err := s.use(req.GetId(), func(h *held) error {
+		return h.turns.do(ctx, func() error {
+			if h.model == nil {
+				return unknown(req.GetId())
+			}
+			r, err := h.model.Wake()
+			if err != nil {
+				return err
+			}
+			res.Residency = h.residency(r)
+			return nil
+		})
 	})
-	return res, err
+	return res, gpuv1.StatusOf(err)
 }
 
 // Unload of an unknown model is no error.
 func (s *service) Unload(ctx context.Context, req *gpuv1.UnloadRequest) (*gpuv1.UnloadResponse, error) {
-	sl, err := s.slot(req.GetId(), false)
+	h, err := s.hold(req.GetId(), false)
 	if err != nil {
 		return &gpuv1.UnloadResponse{}, nil
 	}
-	err = sl.use(ctx, func() error {
-		if sl.model != nil {
-			sl.model.Close()
-			sl.model = nil
+	defer s.release(req.GetId(), h)
+	err = h.alone(ctx, func() error {
+		if h.model != nil {
+			h.model.Close()
+			h.model = nil
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, gpuv1.StatusOf(err)
-	}
-	s.forget(req.GetId(), sl)
-	return &gpuv1.UnloadResponse{}, nil
+	return &gpuv1.UnloadResponse{}, gpuv1.StatusOf(err)
 }
 
-// with lends a loaded model to f. Its error is a gRPC status.
-func (s *service) with(ctx context.Context, id string, f func(*slot) error) error {
-	sl, err := s.slot(id, false)
+// use lends a model to f.
+func (s *service) use(id string, f func(*held) error) error {
+	h, err := s.hold(id, false)
 	if err != nil {
-		return gpuv1.StatusOf(err)
+		return err
 	}
-	return gpuv1.StatusOf(sl.use(ctx, func() error {
-		if sl.model == nil {
-			return unknown(id)
-		}
-		return f(sl)
-	}))
+	defer s.release(id, h)
+	return f(h)
 }
 
-// slot finds the slot of a model, or makes one.
-func (s *service) slot(id string, create bool) (*slot, error) {
+// hold finds a model, or makes a place for it. The caller releases it.
+func (s *service) hold(id string, create bool) (*held, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if sl, ok := s.models[id]; ok {
-		return sl, nil
-	}
-	if !create {
+	h := s.models[id]
+	switch {
+	case h != nil:
+	case !create:
 		return nil, unknown(id)
-	}
-	if id == "" {
+	case id == "":
 		return nil, fmt.Errorf("%w: the model has no id", functions.ErrInvalid)
-	}
-	if len(s.models) >= maxModels {
+	case len(s.models) >= maxModels:
 		return nil, fmt.Errorf("%w: the worker holds %d models already; unload one", functions.ErrMemoryLimit, maxModels)
+	default:
+		h = newHeld()
+		s.models[id] = h
 	}
-	sl := &slot{turn: make(chan struct{}, 1)}
-	sl.turn <- struct{}{}
-	s.models[id] = sl
-	return sl, nil
+	h.users++
+	return h, nil
 }
 
-// forget drops a slot that holds no model. Whoever still waits for it finds it empty.
-func (s *service) forget(id string, sl *slot) {
+// release drops a place that nobody uses and that has no model.
+func (s *service) release(id string, h *held) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	select {
-	case <-sl.turn:
-	default:
-		return // another call has it, and will forget it if it comes to that
-	}
-	if sl.model == nil && s.models[id] == sl {
+	if h.users--; h.users == 0 && h.model == nil {
 		delete(s.models, id)
 	}
-	sl.turn <- struct{}{}
-}
-
-// use runs f when it is the call's turn.
-func (sl *slot) use(ctx context.Context, f func() error) error {
-	select {
-	case <-sl.turn:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	defer func() { sl.turn <- struct{}{} }()
-	return f()
 }
 
 func unknown(id string) error {
 	return fmt.Errorf("%w: model %q is not loaded in this worker", functions.ErrNotFound, id[:min(len(id), 80)])
-}
-
-func residency(r llama.Residency) *gpuv1.Residency {
-	return &gpuv1.Residency{Bytes: r.Bytes, Nanos: r.Took.Nanoseconds(), MemBytes: r.MemBytes}
 }

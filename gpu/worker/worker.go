@@ -104,6 +104,7 @@ func serve(ctx context.Context, cfg Config, lis net.Listener, svc *service) erro
 	go func() {
 		defer close(stopped)
 		srv.Stop() // ends the calls, and waits for them and for Serve
+		svc.wait()
 	}()
 	select {
 	case <-stopped:

@@ -25,10 +25,12 @@ import (
 
 // fakeEngine counts what is done with it.
 type fakeEngine struct {
-	loads, tokens atomic.Int64
-	tokenTime     time.Duration
-	hang          chan struct{} // if set, generation waits for it, deaf to its context
-	err           error
+	loads, tokens, clears atomic.Int64
+	tokenTime             time.Duration
+	hang                  chan struct{} // if set, generation waits for it, as C does that hangs
+	err                   error         // of loads
+	nextErr               error         // of turns
+	slots                 int           // of each model; 0: 2
 }
 
 func (e *fakeEngine) Version() string { return "fake" }
@@ -38,45 +40,83 @@ func (e *fakeEngine) Load(path string, _ llama.Options) (Model, llama.Residency,
 	if e.err != nil {
 		return nil, llama.Residency{}, e.err
 	}
-	return &fakeModel{engine: e, awake: true}, llama.Residency{Bytes: 7, MemBytes: 7}, nil
+	if e.slots == 0 {
+		e.slots = 2
+	}
+	return &fakeModel{engine: e, awake: true, past: make([]string, e.slots)}, llama.Residency{Bytes: 7, MemBytes: 7}, nil
 }
 
+// fakeModel answers with its prompt's content, over and over. What its slots have read are the contents, joined.
 type fakeModel struct {
 	engine *fakeEngine
 	awake  bool
 	closed bool
-	busy   bool
+	busy   atomic.Bool
+	past   []string
 }
 
-func (m *fakeModel) Generate(ctx context.Context, req functions.Generation, emit func(functions.Token) error) error {
-	if m.busy || m.closed || !m.awake {
-		return fmt.Errorf("%w: busy %v, closed %v, awake %v", functions.ErrConflict, m.busy, m.closed, m.awake)
+func (m *fakeModel) Slots() int { return len(m.past) }
+
+func (m *fakeModel) Start(slot int, req functions.Generation) (Generation, error) {
+	if m.closed || !m.awake {
+		return nil, fmt.Errorf("%w: closed %v, awake %v", functions.ErrConflict, m.closed, m.awake)
 	}
-	m.busy = true
-	defer func() { m.busy = false }()
-	if m.engine.hang != nil {
-		<-m.engine.hang
+	prompt := ""
+	for _, msg := range req.Messages {
+		prompt += msg.Content
 	}
-	for i := range req.MaxTokens {
-		select {
-		case <-time.After(m.engine.tokenTime):
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		tok := functions.Token{Text: req.Messages[0].Content}
-		if i == req.MaxTokens-1 {
-			tok.Finish = "length"
-		}
-		if err := emit(tok); err != nil {
-			return err
-		}
-		m.engine.tokens.Add(1)
+	if prompt == "" {
+		return nil, fmt.Errorf("%w: no prompt", functions.ErrInvalid)
 	}
+	reused := 0
+	for reused < min(len(prompt)-1, len(m.past[slot])) && prompt[reused] == m.past[slot][reused] {
+		reused++
+	}
+	m.past[slot] = prompt
+	return &fakeGeneration{m: m, slot: slot, prompt: prompt, reused: reused, left: req.MaxTokens}, nil
+}
+
+func (m *fakeModel) Clear(slot int) error {
+	m.engine.clears.Add(1)
+	m.past[slot] = ""
 	return nil
 }
 
+type fakeGeneration struct {
+	m            *fakeModel
+	slot, reused int
+	prompt       string
+	left         int
+}
+
+func (g *fakeGeneration) Prompt() (tokens, reused int) { return len(g.prompt), g.reused }
+
+func (g *fakeGeneration) Next() (functions.Token, bool, error) {
+	if !g.m.busy.CompareAndSwap(false, true) || g.m.closed || !g.m.awake {
+		panic("two calls at the same time, or one of a model that is not awake")
+	}
+	defer g.m.busy.Store(false)
+	if g.m.engine.hang != nil {
+		<-g.m.engine.hang
+	}
+	time.Sleep(g.m.engine.tokenTime)
+	if g.m.engine.nextErr != nil {
+		return functions.Token{}, false, g.m.engine.nextErr
+	}
+	g.m.engine.tokens.Add(1)
+	g.left--
+	tok := functions.Token{Text: g.prompt}
+	if g.left == 0 {
+		tok.Finish = "length"
+	}
+	return tok, true, nil
+}
+
+func (g *fakeGeneration) End() {}
+
 func (m *fakeModel) Park() llama.Residency {
 	m.awake = false
+	clear(m.past)
 	return llama.Residency{Bytes: 7}
 }
 
@@ -112,18 +152,61 @@ func serveFake(t *testing.T, svc *service) (client gpuv1.WorkerClient, stop func
 	}
 }
 
-func generate(ctx context.Context, c gpuv1.WorkerClient, id, content string, tokens int32) (text, finish string, err error) {
-	stream, err := c.Generate(ctx, &gpuv1.GenerateRequest{Id: id, MaxTokens: tokens, Messages: []*gpuv1.Message{{Role: "user", Content: content}}})
-	for err == nil {
-		var res *gpuv1.GenerateResponse
-		if res, err = stream.Recv(); err == nil {
-			text, finish = text+res.GetText(), res.GetFinish()
+// request asks for tokens that repeat content. It grants credit for more than any test asks for.
+func request(id, content string, tokens int32) *gpuv1.GenerateRequest {
+	return &gpuv1.GenerateRequest{Id: id, MaxTokens: tokens, Credit: 1000, Messages: []*gpuv1.Message{{Role: "user", Content: content}}}
+}
+
+func open(ctx context.Context, t testing.TB, c gpuv1.WorkerClient, req *gpuv1.GenerateRequest) gpuv1.Worker_GenerateClient {
+	t.Helper()
+	stream, err := c.Generate(ctx)
+	if err == nil {
+		err = stream.Send(req)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stream
+}
+
+// answer is what came of one request.
+type answer struct {
+	text, finish   string
+	tokens         int
+	prompt, reused int32
+	err            error
+}
+
+func ask(ctx context.Context, t testing.TB, c gpuv1.WorkerClient, req *gpuv1.GenerateRequest) (a answer) {
+	t.Helper()
+	stream := open(ctx, t, c, req)
+	for {
+		res, err := stream.Recv()
+		if err == io.EOF {
+			return a
 		}
+		if err != nil {
+			a.err = gpuv1.ErrorOf(ctx, err)
+			return a
+		}
+		a.text, a.finish = a.text+res.GetText(), res.GetFinish()
+		a.tokens++
+		a.prompt += res.GetPromptTokens()
+		a.reused += res.GetReusedTokens()
 	}
-	if err == io.EOF {
-		return text, finish, nil
+}
+
+func generate(ctx context.Context, t testing.TB, c gpuv1.WorkerClient, id, content string, tokens int32) (text, finish string, err error) {
+	t.Helper()
+	a := ask(ctx, t, c, request(id, content, tokens))
+	return a.text, a.finish, a.err
+}
+
+func load(t testing.TB, c gpuv1.WorkerClient) {
+	t.Helper()
+	if _, err := c.Load(t.Context(), &gpuv1.LoadRequest{Id: "m"}); err != nil {
+		t.Fatal(err)
 	}
-	return text, finish, gpuv1.ErrorOf(ctx, err)
 }
 
 func TestLifeOfAModel(t *testing.T) {
@@ -135,7 +218,7 @@ func TestLifeOfAModel(t *testing.T) {
 		if err != nil || d.GetDevice() != "cpu" || d.GetVersion() != "fake" || d.GetUnavailable() != "" {
 			t.Errorf("describe: %v, %v", d, err)
 		}
-		if _, _, err := generate(ctx, c, "m", "x", 1); !errors.Is(err, functions.ErrNotFound) {
+		if _, _, err := generate(ctx, t, c, "m", "x", 1); !errors.Is(err, functions.ErrNotFound) {
 			t.Errorf("before the load: got %v, want ErrNotFound", err)
 		}
 		for range 2 {
@@ -147,19 +230,19 @@ func TestLifeOfAModel(t *testing.T) {
 		if n := engine.loads.Load(); n != 1 {
 			t.Errorf("loaded %d times, want once", n)
 		}
-		if text, finish, err := generate(ctx, c, "m", "ab", 3); text != "ababab" || finish != "length" || err != nil {
+		if text, finish, err := generate(ctx, t, c, "m", "ab", 3); text != "ababab" || finish != "length" || err != nil {
 			t.Errorf("got %q, %q, %v", text, finish, err)
 		}
 		if p, err := c.Park(ctx, &gpuv1.ParkRequest{Id: "m"}); err != nil || p.GetResidency().GetBytes() != 7 || p.GetResidency().GetMemBytes() != 0 {
 			t.Errorf("park: %v, %v", p, err)
 		}
-		if _, _, err := generate(ctx, c, "m", "x", 1); !errors.Is(err, functions.ErrConflict) {
+		if _, _, err := generate(ctx, t, c, "m", "x", 1); !errors.Is(err, functions.ErrConflict) {
 			t.Errorf("parked: got %v, want the model's own error", err)
 		}
 		if w, err := c.Wake(ctx, &gpuv1.WakeRequest{Id: "m"}); err != nil || w.GetResidency().GetMemBytes() != 7 {
 			t.Errorf("wake: %v, %v", w, err)
 		}
-		if _, _, err := generate(ctx, c, "m", "x", 1); err != nil {
+		if _, _, err := generate(ctx, t, c, "m", "x", 1); err != nil {
 			t.Error(err)
 		}
 		for range 2 {
@@ -207,46 +290,6 @@ func TestRefusedLoadLeavesNothing(t *testing.T) {
 	})
 }
 
-func TestOneCallAtATime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		engine := &fakeEngine{tokenTime: time.Second}
-		c, stop := serveFake(t, newService(engine, nil))
-		if _, err := c.Load(t.Context(), &gpuv1.LoadRequest{Id: "m"}); err != nil {
-			t.Fatal(err)
-		}
-		began := time.Now()
-		results := make(chan error, 3)
-		for range 2 {
-			go func() {
-				_, _, err := generate(t.Context(), c, "m", "x", 5)
-				results <- err
-			}()
-		}
-		leaving, leave := context.WithCancel(t.Context())
-		go func() {
-			_, _, err := generate(leaving, c, "m", "x", 5)
-			results <- err
-		}()
-		time.Sleep(500 * time.Millisecond)
-		leave()
-		if err := <-results; !errors.Is(err, context.Canceled) {
-			t.Errorf("the one that left: %v", err)
-		}
-		for range 2 {
-			if err := <-results; err != nil {
-				t.Error(err)
-			}
-		}
-		// The one that left may have been the first: its half token then is all that it cost.
-		if took := time.Since(began); took != 10*time.Second && took != 10500*time.Millisecond {
-			t.Errorf("took %v, want the two one after the other", took)
-		}
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
 func TestCancelStopsAtTheNextToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine := &fakeEngine{tokenTime: time.Second}
@@ -256,12 +299,12 @@ func TestCancelStopsAtTheNextToken(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 3500*time.Millisecond)
 		defer cancel()
-		if _, _, err := generate(ctx, c, "m", "x", 100); !errors.Is(err, context.DeadlineExceeded) {
+		if _, _, err := generate(ctx, t, c, "m", "x", 100); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v, want DeadlineExceeded", err)
 		}
 		time.Sleep(time.Minute)
-		if n := engine.tokens.Load(); n != 3 {
-			t.Errorf("%d tokens were decoded, want 3", n)
+		if n := engine.tokens.Load(); n != 4 {
+			t.Errorf("%d tokens were decoded, want 4: the one under way is the last", n)
 		}
 		if err := stop(); err != nil {
 			t.Error(err)
@@ -294,7 +337,7 @@ func TestEndOfTheLifelineEndsTheCalls(t *testing.T) {
 		}
 		result := make(chan error, 1)
 		go func() {
-			_, _, err := generate(t.Context(), c, "m", "x", 100)
+			_, _, err := generate(t.Context(), t, c, "m", "x", 100)
 			result <- err
 		}()
 		time.Sleep(1500 * time.Millisecond)
@@ -316,7 +359,7 @@ func TestACallThatHangsDoesNotHoldTheEnd(t *testing.T) {
 		}
 		result := make(chan error, 1)
 		go func() {
-			_, _, err := generate(t.Context(), c, "m", "x", 1)
+			_, _, err := generate(t.Context(), t, c, "m", "x", 1)
 			result <- err
 		}()
 		time.Sleep(time.Second)

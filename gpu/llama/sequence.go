@@ -1,0 +1,93 @@
+package llama
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/hybridgroup/yzma/pkg/llama"
+)
+
+// whole, as either end of a range of positions, means that there is no bound there.
+const whole = llama.Pos(-1)
+
+// sequence is what one slot's keys and values stand for. Position i of the slot is past[i].
+type sequence struct {
+	past []llama.Token
+	used bool // something was decoded since it was last wiped: there may be data even if past is empty
+}
+
+// Clear forgets all that was read in a slot, the data too: no later generation can read it, not even by a fault of the
+// library. It does nothing to a slot in which nothing was read, as all slots of a parked model are.
+func (m *Model) Clear(slot int) error {
+	if !m.Awake() || !m.seqs[slot].used {
+		return nil
+	}
+	m.seqs[slot] = sequence{}
+	if len(m.seqs) == 1 {
+		return wrap(llama.MemoryClear(m.memory, true))
+	}
+	// MemorySeqRm only marks places as free. To copy a sequence that was never used copies its whole buffer, and that
+	// holds zeros. The library does it before the next decode, whoever's that is.
+	if _, err := llama.MemorySeqRm(m.memory, llama.SeqId(slot), whole, whole); err != nil {
+		return wrap(err)
+	}
+	return wrap(llama.MemorySeqCp(m.memory, m.spare(), llama.SeqId(slot), whole, whole))
+}
+
+// spare is the sequence beyond the slots, in which nothing is ever decoded.
+func (m *Model) spare() llama.SeqId { return llama.SeqId(len(m.seqs)) }
+
+// keep leaves in a slot only what prompt begins with, and returns how many tokens that is. The last token of the prompt
+// is never among them: the first token of an answer is sampled from what decoding it yields.
+func (m *Model) keep(slot int, prompt []llama.Token) (int, error) {
+	past := m.seqs[slot].past
+	n := 0
+	for n < min(len(past), len(prompt)-1) && past[n] == prompt[n] {
+		n++
+	}
+	if n == len(past) {
+		return n, nil
+	}
+	if n > 0 {
+		// Not every kind of model can forget only a part.
+		if ok, err := llama.MemorySeqRm(m.memory, llama.SeqId(slot), llama.Pos(n), whole); err != nil || ok {
+			m.seqs[slot].past = past[:n]
+			return n, wrap(err)
+		}
+	}
+	return 0, m.Clear(slot)
+}
+
+// decode reads tokens at the end of a slot. After an error the slot must be cleared.
+func (m *Model) decode(slot int, tokens []llama.Token) error {
+	seq := &m.seqs[slot]
+	seq.used = true
+	if err := m.batch.Clear(); err != nil {
+		return wrap(err)
+	}
+	ids := []llama.SeqId{llama.SeqId(slot)}
+	for i, token := range tokens {
+		if err := m.batch.Add(token, llama.Pos(len(seq.past)+i), ids, i == len(tokens)-1); err != nil {
+			return wrap(err)
+		}
+	}
+	code, err := llama.Decode(m.ctx, m.batch)
+	if err == nil && code != 0 {
+		err = fmt.Errorf("llama_decode returned %d", code)
+	}
+	if err != nil {
+		return wrap(err)
+	}
+	seq.past = append(seq.past, tokens...)
+	return nil
+}
+
+// errNoSlot is a fault of the caller's.
+var errNoSlot = errors.New("llama: there is no such slot")
+
+func wrap(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("llama: %w", err)
+}
