@@ -33,7 +33,7 @@ func newBank(up, down int) bank {
 	if up > maxRows {
 		intervals = int(math.Ceil(resolution / stretch))
 	}
-	half := (int(math.Ceil(crossings*stretch)) + 1) &^ 1 // even, so that a row is whole steps of dot
+	half := (int(math.Ceil(crossings*stretch)) + 3) &^ 3 // a multiple of 4, so that a row is whole steps of dot
 	b := bank{make([][]float32, intervals+1), half}
 	for r := range b.rows {
 		b.rows[r] = b.row(float64(r)/float64(intervals), cutoff/stretch)
@@ -83,16 +83,26 @@ func bessel0(x float64) float64 {
 	return sum
 }
 
-// dot returns the sum of the products of a row and as many inputs. Four sums at a time, since one would wait for itself.
+// dot returns the sum of the products of a row and as many inputs:
+//
+//	for i := range row { sum += row[i] * in[i] }
+//
+// There are four sums, since one would wait for itself, and eight products a step: in WASM, where steps are dear, that
+// is twice as fast as four.
 func dot(row, in []float32) float32 {
 	var a, b, c, d float32
 	in = in[:len(row)]
-	for len(row) >= 4 && len(in) >= 4 {
-		a += row[0] * in[0]
-		b += row[1] * in[1]
-		c += row[2] * in[2]
-		d += row[3] * in[3]
-		row, in = row[4:], in[4:]
+	for len(row) >= 8 && len(in) >= 8 {
+		w, x := (*[8]float32)(row), (*[8]float32)(in)
+		a += w[0] * x[0]
+		b += w[1] * x[1]
+		c += w[2] * x[2]
+		d += w[3] * x[3]
+		a += w[4] * x[4]
+		b += w[5] * x[5]
+		c += w[6] * x[6]
+		d += w[7] * x[7]
+		row, in = row[8:], in[8:]
 	}
 	return (a + b) + (c + d)
 }
