@@ -87,8 +87,7 @@ func bessel0(x float64) float64 {
 //
 //	for i := range row { sum += row[i] * in[i] }
 //
-// There are four sums, since one would wait for itself, and eight products a step: in WASM, where steps are dear, that
-// is twice as fast as four.
+// There are four sums, since one would wait for itself, and eight products a step, since in WASM steps are dear.
 func dot(row, in []float32) float32 {
 	var a, b, c, d float32
 	in = in[:len(row)]
