@@ -39,7 +39,7 @@ type WorkerClient interface {
 	// Load reads a model and holds it, awake.
 	Load(ctx context.Context, in *LoadRequest, opts ...grpc.CallOption) (*LoadResponse, error)
 	// Generate runs one request on a model that is awake. It ends early when the caller cancels. The caller's first message
-	// is the request; each later one grants credit only. Without credit nothing is decoded but the prompt.
+	// is the request; each later one grants credit only. Without credit nothing is decoded.
 	Generate(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[GenerateRequest, GenerateResponse], error)
 	// Forget frees what a slot has read for a session. It does nothing if the slot has another by now.
 	Forget(ctx context.Context, in *ForgetRequest, opts ...grpc.CallOption) (*ForgetResponse, error)
@@ -141,7 +141,7 @@ type WorkerServer interface {
 	// Load reads a model and holds it, awake.
 	Load(context.Context, *LoadRequest) (*LoadResponse, error)
 	// Generate runs one request on a model that is awake. It ends early when the caller cancels. The caller's first message
-	// is the request; each later one grants credit only. Without credit nothing is decoded but the prompt.
+	// is the request; each later one grants credit only. Without credit nothing is decoded.
 	Generate(grpc.BidiStreamingServer[GenerateRequest, GenerateResponse]) error
 	// Forget frees what a slot has read for a session. It does nothing if the slot has another by now.
 	Forget(context.Context, *ForgetRequest) (*ForgetResponse, error)

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/catenary-run/catenary/functions"
@@ -77,80 +78,14 @@ func (h *held) alone(ctx context.Context, f func() error) error {
 	})
 }
 
-// generate answers one request in its seat, a turn at a time. The slot keeps what it has read if the request names a
-// session and nothing went wrong with the slot itself: a caller that goes away may come back.
+// generate answers one request in its seat, a turn at a time.
 func (h *held) generate(ctx context.Context, req *gpuv1.GenerateRequest, credit *credit, send func(*gpuv1.GenerateResponse) error) error {
 	slot := int(req.GetSlot())
 	return h.sit(ctx, slot, func(s *seat) error {
-		g, err := h.start(ctx, slot, s, req)
-		if err != nil {
-			return err
-		}
-		defer g.End()
-		sound, err := h.answer(ctx, g, credit, send)
-		if req.GetSession() == "" || !sound {
-			// Also for a caller that is gone: nobody else can be let in before.
-			cleared := h.turns.do(context.WithoutCancel(ctx), func() error { return h.clear(slot, s) })
-			if err == nil {
-				err = cleared
-			}
-		}
-		return err
+		c := &call{held: h, seat: s, slot: slot, req: req}
+		err := c.answer(ctx, credit, send)
+		return errors.Join(err, c.end(ctx))
 	})
-}
-
-// start begins a generation, in a slot that holds nothing of another session.
-func (h *held) start(ctx context.Context, slot int, s *seat, req *gpuv1.GenerateRequest) (g Generation, err error) {
-	err = h.turns.do(ctx, func() error {
-		if h.model == nil {
-			return unknown(req.GetId())
-		}
-		if n := h.model.Slots(); slot >= n {
-			return fmt.Errorf("%w: slot %d; the model has %d", functions.ErrInvalid, slot, n)
-		}
-		if s.session != req.GetSession() {
-			if err := h.clear(slot, s); err != nil {
-				return err
-			}
-		}
-		if g, err = h.model.Start(slot, generation(req)); err != nil {
-			return err
-		}
-		s.session = req.GetSession()
-		return nil
-	})
-	return g, err
-}
-
-// answer sends the tokens of g as long as there is credit for them. It reports whether what the slot holds is sound.
-func (h *held) answer(ctx context.Context, g Generation, credit *credit, send func(*gpuv1.GenerateResponse) error) (sound bool, err error) {
-	tokens, reused := g.Prompt()
-	res := &gpuv1.GenerateResponse{PromptTokens: int32(tokens), ReusedTokens: int32(reused)}
-	for {
-		if err := credit.wait(ctx); err != nil {
-			return true, err
-		}
-		var token functions.Token
-		var ok bool
-		sound = true
-		err := h.turns.do(ctx, func() (err error) {
-			token, ok, err = g.Next()
-			sound = err == nil
-			return err
-		})
-		if err != nil {
-			return sound, err
-		}
-		if !ok {
-			continue
-		}
-		credit.spend()
-		res.Text, res.Finish = token.Text, token.Finish
-		if err := send(res); err != nil || token.Finish != "" {
-			return true, err
-		}
-		res = &gpuv1.GenerateResponse{}
-	}
 }
 
 // forget clears a slot if it is still the session's.
@@ -175,17 +110,4 @@ func (h *held) clear(slot int, s *seat) error {
 func (h *held) residency(r llama.Residency) *gpuv1.Residency {
 	h.bytes = r.MemBytes
 	return &gpuv1.Residency{Bytes: r.Bytes, Nanos: r.Took.Nanoseconds(), MemBytes: r.MemBytes, Slots: int32(h.model.Slots())}
-}
-
-func generation(req *gpuv1.GenerateRequest) functions.Generation {
-	gen := functions.Generation{
-		MaxTokens:   int(req.GetMaxTokens()),
-		Temperature: req.GetTemperature(),
-		TopP:        req.GetTopP(),
-		Seed:        req.GetSeed(),
-	}
-	for _, m := range req.GetMessages() {
-		gen.Messages = append(gen.Messages, functions.Message{Role: m.GetRole(), Content: m.GetContent()})
-	}
-	return gen
 }

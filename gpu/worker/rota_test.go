@@ -1,0 +1,147 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// TestRota_Fair: between two turns of one, everyone else who waited all the while has had one; nobody waits while nobody
+// has the turn; and who has left gets none.
+func TestRota_Fair(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		const people = 6
+		var r rota[int]
+		holder := -1
+		waiting := map[int]map[int]bool{} // who waits: who had a turn since they came
+		begin := func(who int) {
+			holder = who
+			delete(waiting, who)
+			for other, seen := range waiting {
+				if seen[who] {
+					t.Fatalf("%d had two turns while %d waited for one", who, other)
+				}
+				seen[who] = true
+			}
+		}
+		for range 200 {
+			who := rapid.IntRange(0, people-1).Draw(t, "who")
+			switch {
+			case who == holder:
+				next, ok := r.pass()
+				holder = -1
+				if ok != (len(waiting) > 0) {
+					t.Fatalf("a next: %v, while %d wait", ok, len(waiting))
+				}
+				if ok {
+					if waiting[next] == nil {
+						t.Fatalf("%d has the turn and did not wait for it", next)
+					}
+					begin(next)
+				}
+			case waiting[who] == nil:
+				if now := r.join(who); now != (holder < 0) {
+					t.Fatalf("at once: %v, while %d has the turn", now, holder)
+				} else if now {
+					begin(who)
+				} else {
+					waiting[who] = map[int]bool{}
+				}
+			case rapid.IntRange(0, 4).Draw(t, "leave") == 0:
+				if !r.leave(who) {
+					t.Fatalf("%d waits and can't leave", who)
+				}
+				delete(waiting, who)
+			}
+		}
+		if r.leave(-1) {
+			t.Fatal("one who never came has left")
+		}
+	})
+}
+
+// TestTurns_RandomDepartures: one at a time is in, and those whose context ends are out at once with its cause.
+func TestTurns_RandomDepartures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var turns turns
+		var wg sync.WaitGroup
+		errGone := errors.New("gone")
+		inside, done, gone := 0, 0, 0 // by whoever has the turn, but gone
+		var mu sync.Mutex
+		for i := range 50 {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			wg.Go(func() {
+				time.Sleep(time.Duration(i*i%17) * time.Millisecond)
+				for range 20 {
+					began := time.Now()
+					err := turns.do(ctx, func() error {
+						if inside++; inside != 1 {
+							t.Error("two have the turn")
+						}
+						time.Sleep(time.Millisecond)
+						inside--
+						done++
+						return nil
+					})
+					if err == nil && time.Since(began) > 50*time.Millisecond {
+						t.Errorf("waited for %v among 50 others", time.Since(began))
+					}
+					if err != nil {
+						if !errors.Is(err, errGone) {
+							t.Error(err)
+						}
+						mu.Lock()
+						gone++
+						mu.Unlock()
+						return
+					}
+				}
+			})
+			if i%3 == 0 {
+				wg.Go(func() {
+					time.Sleep(time.Duration(i*7) * time.Millisecond / 2)
+					cancel(errGone)
+				})
+			} else {
+				defer cancel(nil)
+			}
+		}
+		wg.Wait()
+		if gone != 17 || done < 33*20 || turns.rota.busy || len(turns.rota.waiting) != 0 {
+			t.Errorf("%d are gone, %d turns were taken, and then: %+v", gone, done, turns.rota)
+		}
+		if err := turns.do(t.Context(), func() error { return errGone }); err != errGone {
+			t.Errorf("got %v, want the func's error", err)
+		}
+	})
+}
+
+func TestTurns_OrderIsThatOfArrival(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var turns turns
+		var order []int
+		var wg sync.WaitGroup
+		for i := range 5 {
+			wg.Go(func() {
+				for range 4 {
+					_ = turns.do(t.Context(), func() error {
+						order = append(order, i)
+						time.Sleep(time.Second)
+						return nil
+					})
+				}
+			})
+			synctest.Wait()
+		}
+		wg.Wait()
+		if want := slices.Repeat([]int{0, 1, 2, 3, 4}, 4); !slices.Equal(order, want) {
+			t.Errorf("turns went to %v, want %v", order, want)
+		}
+	})
+}
