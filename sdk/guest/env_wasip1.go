@@ -6,11 +6,13 @@ import (
 	"io"
 	"log/slog"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"github.com/catenary-run/catenary/functions"
 	"github.com/catenary-run/catenary/functions/value"
 	"github.com/catenary-run/catenary/sandbox/wasm/abi"
+	"github.com/catenary-run/catenary/sdk"
 )
 
 //go:wasmimport catenary_v1 item_recv
@@ -20,6 +22,13 @@ func itemRecv(fd int32, buf unsafe.Pointer, n uint32) int64
 //go:wasmimport catenary_v1 item_send
 //go:noescape
 func itemSend(fd int32, buf unsafe.Pointer, n uint32) uint32
+
+//go:wasmimport catenary_v1 item_info
+//go:noescape
+func itemInfo(fd int32, buf unsafe.Pointer) uint32
+
+//go:wasmimport catenary_v1 item_mark
+func itemMark(fd int32, turn, ns int64) uint32
 
 //go:wasmimport catenary_v1 open
 //go:noescape
@@ -63,6 +72,10 @@ func (e *hostError) Unwrap() error {
 		return functions.ErrDenied
 	case abi.NoEnt:
 		return functions.ErrNotFound
+	case abi.Intr:
+		return functions.ErrInterrupted
+	case abi.Canceled:
+		return context.Canceled
 	}
 	return nil
 }
@@ -79,12 +92,46 @@ func recv(fd int32, what string) ([]byte, error) {
 		case n == abi.RecvEnd:
 			return nil, io.EOF
 		case n < 0:
-			return nil, &hostError{what: what}
+			return nil, recvFailed(fd, what)
 		case n <= int64(len(buf)):
 			return buf[:n], nil
 		}
 		buf = make([]byte, n)
 	}
+}
+
+// recvFailed says why nothing was received.
+func recvFailed(fd int32, what string) error {
+	var info [abi.InfoBytes]byte
+	return &hostError{what, itemInfo(fd, unsafe.Pointer(&info))}
+}
+
+// itemOf returns what was received last from the input as an item.
+func itemOf(fd int32, v []byte) (functions.Item, error) {
+	var info struct {
+		seq, turn uint64
+		ns        int64
+	}
+	if errno := itemInfo(fd, unsafe.Pointer(&info)); errno != abi.Success {
+		return functions.Item{}, &hostError{"look at an item of the input", errno}
+	}
+	it := functions.Item{Value: v, Seq: info.seq, Turn: info.turn}
+	if info.ns != 0 {
+		it.Time = time.Unix(0, info.ns)
+	}
+	return it, nil
+}
+
+// mark sets the turn and the time of what is sent next, or the turn of what is asked.
+func mark(fd int32, turn uint64, at time.Time) error {
+	ns := int64(0)
+	if !at.IsZero() {
+		ns = at.UnixNano()
+	}
+	if errno := itemMark(fd, int64(turn), ns); errno != abi.Success {
+		return &hostError{"mark an item", errno}
+	}
+	return nil
 }
 
 func send(fd int32, item []byte, what string) error {
@@ -102,19 +149,32 @@ func open(request, what string) (int32, error) {
 	return fd, nil
 }
 
-// source is the call's input.
-type source struct{ fd int32 }
-
-func (s source) Recv(context.Context) (functions.Item, error) {
-	b, err := recv(s.fd, "receive from the input")
-	return functions.Item{Value: b}, err
+// edges are the call's input and output.
+type edges struct {
+	in, out int32
+	turn    uint64 // of the item that was received last; so is what is sent, unless the host is told
+	time    time.Time
 }
 
-// sink is the call's output.
-type sink struct{ fd int32 }
+// Recv implements functions.Source.
+func (e *edges) Recv(context.Context) (functions.Item, error) {
+	b, err := recv(e.in, "receive from the input")
+	if err != nil {
+		return functions.Item{}, err
+	}
+	it, err := itemOf(e.in, b)
+	e.turn, e.time = it.Turn, it.Time
+	return it, err
+}
 
-func (s sink) Send(_ context.Context, it functions.Item) error {
-	return send(s.fd, it.Value, "send to the output")
+// Send implements functions.Sink.
+func (e *edges) Send(_ context.Context, it functions.Item) error {
+	if it.Turn != e.turn || !it.Time.Equal(e.time) {
+		if err := mark(e.out, it.Turn, it.Time); err != nil {
+			return err
+		}
+	}
+	return send(e.out, it.Value, "send to the output")
 }
 
 // env is what the host offers, as sdk.Env.
@@ -168,21 +228,31 @@ func (env) WriteBlob(_ context.Context, mediaType string, data []byte) (b functi
 	return b, value.Decode(ref, &b)
 }
 
-func (env) Generate(_ context.Context, model string, req functions.Generation) (functions.Tokens, error) {
+func (env) Generate(ctx context.Context, model string, req functions.Generation) (functions.Tokens, error) {
 	what := "generate with model " + model
 	fd, err := open(abi.OpenModel+model, what)
 	if err != nil {
 		return nil, err
 	}
-	b, err := value.Encode(req)
-	if err == nil {
-		err = send(fd, b, what)
-	}
-	if err != nil {
+	if err := ask(fd, ctx, req, what); err != nil {
 		syscall.Close(int(fd))
 		return nil, err
 	}
 	return &tokens{fd: fd, what: what}, nil
+}
+
+// ask sends a request to a model, of the turn that ctx belongs to.
+func ask(fd int32, ctx context.Context, req functions.Generation, what string) error {
+	b, err := value.Encode(req)
+	if err != nil {
+		return err
+	}
+	if turn, ok := sdk.TurnOf(ctx); ok {
+		if err := mark(fd, turn, time.Time{}); err != nil {
+			return err
+		}
+	}
+	return send(fd, b, what)
 }
 
 // tokens is an answer as it comes.

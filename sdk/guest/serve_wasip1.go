@@ -12,26 +12,33 @@ import (
 	"github.com/catenary-run/catenary/sdk"
 )
 
-// handler is the function that the module serves; set once, by Serve.
-var handler sdk.Handler
+// served serves one call of the function that the module serves; set once, by Serve or ServeDuplex.
+var served func(in, out int32) error
+
+func serve(call func(in, out int32) error) {
+	if served != nil {
+		panic("guest: a function is served already: a module serves one")
+	}
+	served = call
+}
 
 // Serve serves f by impl. It is called once, from an init func of the program.
 func Serve[I, O any](f sdk.Func[I, O], impl func(context.Context, I) (O, error)) {
-	if handler != nil {
-		panic("guest: Serve was called twice: a module serves one function")
-	}
-	handler = sdk.NewHandler(value.Codec{}, f, impl)
+	handle := sdk.NewHandler(value.Codec{}, f, impl)
+	serve(func(in, out int32) error {
+		e := &edges{in: in, out: out}
+		return handle(sdk.WithEnv(context.Background(), env{}), e, e)
+	})
 }
 
 // call is the ABI's catenary_call.
 //
 //go:wasmexport catenary_call
 func call(in, out int32) int32 {
-	if handler == nil {
+	if served == nil {
 		return fail(errors.New("the program does not call guest.Serve in an init func"))
 	}
-	ctx := sdk.WithEnv(context.Background(), env{})
-	if err := handler(ctx, source{in}, sink{out}); err != nil {
+	if err := served(in, out); err != nil {
 		return fail(err)
 	}
 	return abi.CallOK
