@@ -75,6 +75,9 @@ func (f *fake) launch(context.Context) (*worker, error) {
 		<-killed
 		srv.Stop()
 		_ = conn.Close()
+		f.mu.Lock()
+		f.seats = nil // all that it knew is gone
+		f.mu.Unlock()
 	}()
 	f.mu.Lock()
 	f.last = w
