@@ -106,12 +106,19 @@ func writeFile(path string, mode fs.FileMode, write func(io.Writer) error) (err 
 	return os.Rename(f.Name(), path)
 }
 
+// descriptionVersion is that of the form in which descriptions are kept. It counts up when there is more to ask for: what
+// was kept in an older form is asked for again.
+const descriptionVersion = 2
+
 // description is what a plugin said that it serves.
 type description struct {
+	Version   int               `json:"version"`
 	Name      string            `json:"name"`
 	In        *functions.Schema `json:"in"`
 	Out       *functions.Schema `json:"out"`
+	InStream  bool              `json:"in_stream"`
 	OutStream bool              `json:"out_stream"`
+	Turns     bool              `json:"turns"`
 }
 
 // check returns an error wrapping functions.ErrInvalid that names the difference unless the plugin serves what the
@@ -130,8 +137,17 @@ func (s *description) check(m *functions.Manifest) error {
 	if err := s.Out.AssignableTo(m.Out.Schema); err != nil {
 		return differ("output: %w", err)
 	}
-	if s.OutStream != m.Out.Stream {
-		return differ("it sends a stream: %v, the manifest: %v", s.OutStream, m.Out.Stream)
+	for _, side := range []struct {
+		what       string
+		said, want bool
+	}{
+		{"it takes a stream", s.InStream, m.In.Stream},
+		{"it sends a stream", s.OutStream, m.Out.Stream},
+		{"it opens turns", s.Turns, m.Turns},
+	} {
+		if side.said != side.want {
+			return differ("%s: %v, the manifest: %v", side.what, side.said, side.want)
+		}
 	}
 	return nil
 }
@@ -152,7 +168,7 @@ func (d *Driver) described(program string, args []string) (*description, error) 
 		return nil, err
 	}
 	var said description
-	if err := json.Unmarshal(b, &said); err != nil || said.In == nil || said.Out == nil {
+	if err := json.Unmarshal(b, &said); err != nil || said.Version != descriptionVersion || said.In == nil || said.Out == nil {
 		return nil, os.ErrNotExist // a file of another version of this program
 	}
 	return &said, nil

@@ -17,7 +17,8 @@ import (
 // frameBytes is the allowance of a message for all that is not the values and blobs of its item.
 const frameBytes = 64 << 10
 
-// Serve runs one call. The input is sent and the output received side by side.
+// Serve runs one call. The input is sent and the output received side by side. The call ends with its output, whether
+// all of the input has been taken or not.
 func (i *instance) Serve(ctx context.Context, in functions.Source, out functions.Sink, host functions.Host) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -31,22 +32,29 @@ func (i *instance) Serve(ctx context.Context, in functions.Source, out functions
 		return err
 	}
 	defer i.end()
-	timed, cancel := context.WithTimeoutCause(call, i.limits.Time, fmt.Errorf("%w: the call took longer than %s", functions.ErrTimeLimit, i.limits.Time))
-	defer cancel()
+	if limit := i.limits.Time; limit > 0 {
+		var cancel context.CancelFunc
+		call, cancel = context.WithTimeoutCause(call, limit, fmt.Errorf("%w: the call took longer than %s", functions.ErrTimeLimit, limit))
+		defer cancel()
+	}
 	defer i.proc.logs.during(host.Log)()
 
-	stream, err := i.rpc.Handle(timed, grpc.MaxCallRecvMsgSize(int(min(i.limits.OutBytes, maxMessage)+frameBytes)))
+	stream, err := i.rpc.Handle(call, grpc.MaxCallRecvMsgSize(int(min(i.limits.OutBytes, maxMessage)+frameBytes)))
 	if err != nil {
-		return i.failure(timed, err)
+		return i.failure(call, err)
 	}
+	input := newInput(stream, i.notices)
 	var helpers sync.WaitGroup
 	helpers.Go(func() {
-		if err := send(timed, stream, in); err != nil {
+		if err := input.feed(call, in); err != nil {
 			fail(err)
 		}
 	})
-	helpers.Go(func() { i.watchMemory(timed) })
-	err = i.receive(timed, stream, out)
+	if turns := host.Turns(); turns != nil && i.notices {
+		helpers.Go(func() { input.tell(call, turns) })
+	}
+	helpers.Go(func() { i.watchMemory(call) })
+	err = i.receive(call, stream, input, out)
 	fail(err) // ends the helpers, and the call if out failed
 	helpers.Wait()
 	return err
@@ -86,27 +94,10 @@ const maxMessage = 1<<31 - 1 - frameBytes
 
 type handleStream = grpc.BidiStreamingClient[pluginv1.Item, pluginv1.Item]
 
-// send sends the input to its end. It returns nil when the plugin does not read on, since receive tells why.
-func send(ctx context.Context, stream handleStream, in functions.Source) error {
-	for {
-		it, err := in.Recv(ctx)
-		if errors.Is(err, io.EOF) {
-			_ = stream.CloseSend() // its error is always nil
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := stream.Send(toWire(it)); err != nil {
-			return nil
-		}
-	}
-}
-
 // receive receives the output to its end.
-func (i *instance) receive(ctx context.Context, stream handleStream, out functions.Sink) error {
+func (i *instance) receive(ctx context.Context, stream handleStream, input *input, out functions.Sink) error {
 	var seq uint64
-	var bytes int64
+	var bytes int64 // of the item if the call may go on for ever, else of all so far
 	for {
 		m, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -118,6 +109,12 @@ func (i *instance) receive(ctx context.Context, stream handleStream, out functio
 		if err != nil {
 			return i.failure(ctx, err)
 		}
+		if err := input.taken(m.GetTaken()); err != nil {
+			return err
+		}
+		if input.credit != nil && m.GetTaken() > 0 && len(m.GetValue()) == 0 {
+			continue
+		}
 		if i.unary && seq > 0 {
 			return fmt.Errorf("%w: the plugin sent a second item, its output is one value", functions.ErrFunction)
 		}
@@ -125,42 +122,16 @@ func (i *instance) receive(ctx context.Context, stream handleStream, out functio
 		if err != nil {
 			return err
 		}
+		what := "output"
+		if i.inStream {
+			what, bytes = "item of the output", 0
+		}
 		if bytes += it.Size(); bytes > i.limits.OutBytes {
-			return fmt.Errorf("%w: the output is larger than %d bytes", functions.ErrOutputLimit, i.limits.OutBytes)
+			return fmt.Errorf("%w: the %s is larger than %d bytes", functions.ErrOutputLimit, what, i.limits.OutBytes)
 		}
 		if err := out.Send(ctx, it); err != nil {
 			return err
 		}
 		seq++
 	}
-}
-
-func toWire(it functions.Item) *pluginv1.Item {
-	m := &pluginv1.Item{Value: it.Value, Seq: it.Seq, Turn: it.Turn}
-	if !it.Time.IsZero() {
-		m.TimeUnixNanos = it.Time.UnixNano()
-	}
-	for _, b := range it.Blobs {
-		m.Blobs = append(m.Blobs, &pluginv1.Blob{Digest: string(b.Digest), Type: b.Type, Data: b.Data})
-	}
-	return m
-}
-
-// fromWire returns the item of a message as number seq of the output. It trusts nothing of it.
-func fromWire(m *pluginv1.Item, seq uint64) (functions.Item, error) {
-	it := functions.Item{Value: m.GetValue(), Seq: seq, Turn: m.GetTurn()}
-	if len(it.Value) == 0 {
-		return it, fmt.Errorf("%w: the plugin sent an item without a value", functions.ErrFunction)
-	}
-	if ns := m.GetTimeUnixNanos(); ns != 0 {
-		it.Time = time.Unix(0, ns)
-	}
-	for _, b := range m.GetBlobs() {
-		a := functions.Attach(b.GetType(), b.GetData())
-		if string(a.Digest) != b.GetDigest() {
-			return it, fmt.Errorf("%w: the plugin sent a blob as %.80q whose bytes have digest %s", functions.ErrFunction, b.GetDigest(), a.Digest.Short())
-		}
-		it.Blobs = append(it.Blobs, a)
-	}
-	return it, nil
 }

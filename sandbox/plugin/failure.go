@@ -70,6 +70,8 @@ func (i *instance) failure(call context.Context, err error) error {
 		return fmt.Errorf("%w: %s", functions.ErrInvalid, said(functions.ErrInvalid, st))
 	case codes.PermissionDenied:
 		return fmt.Errorf("%w: %s", functions.ErrDenied, said(functions.ErrDenied, st))
+	case codes.Aborted:
+		return fmt.Errorf("%w: %s", functions.ErrInterrupted, said(functions.ErrInterrupted, st))
 	case codes.ResourceExhausted:
 		return fmt.Errorf("%w: one item of the output is larger than %d bytes: %s", functions.ErrOutputLimit, i.limits.OutBytes, st.Message())
 	case codes.Internal:

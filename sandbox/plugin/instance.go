@@ -42,12 +42,15 @@ const memAllowance = 256 << 20
 type instance struct {
 	id     string
 	limits functions.Limits
-	unary  bool // the output is exactly one item
 	client *goplugin.Client
 	launch *launcher
 	folder *folder
 	rpc    pluginv1.PluginClient
 	proc   *process
+
+	inStream bool // the input is a stream
+	unary    bool // the output is exactly one item
+	notices  bool // the input is a stream, and the plugin says what it has taken of it
 
 	spent      atomic.Bool // a call crashed: no other one may follow
 	overMemory atomic.Bool // it was killed for its memory
@@ -67,7 +70,7 @@ func (d *Driver) start(ctx context.Context, m *functions.Manifest, program strin
 	if err != nil {
 		return nil, fmt.Errorf("%w: function %s: %w", functions.ErrColdStart, m.Name, err)
 	}
-	i := &instance{limits: m.Limits.WithDefaults(), unary: !m.Out.Stream, folder: folder}
+	i := &instance{limits: m.CallLimits(), inStream: m.In.Stream, unary: !m.Out.Stream, folder: folder}
 	ready, cancel := context.WithTimeoutCause(ctx, d.cfg.StartTimeout, fmt.Errorf("it was not ready within %s", d.cfg.StartTimeout))
 	defer cancel()
 	if err := i.connect(ready, d, m, program); err != nil {
@@ -126,7 +129,8 @@ func (i *instance) connect(ctx context.Context, d *Driver, m *functions.Manifest
 		return err
 	}
 	i.rpc = rpc.(pluginv1.PluginClient)
-	_, err = i.rpc.Health(ctx, &pluginv1.HealthRequest{})
+	answer, err := i.rpc.Describe(ctx, &pluginv1.DescribeRequest{})
+	i.notices = i.inStream && answer.GetNotices()
 	return err
 }
 
@@ -180,7 +184,10 @@ func (i *instance) describe(ctx context.Context) (*description, error) {
 	if err != nil {
 		return nil, i.failure(ctx, err)
 	}
-	said := &description{Name: answer.GetName(), OutStream: answer.GetOutStream()}
+	said := &description{
+		Version: descriptionVersion, Name: answer.GetName(),
+		InStream: answer.GetInStream(), OutStream: answer.GetOutStream(), Turns: answer.GetTurns(),
+	}
 	for _, port := range []struct {
 		name   string
 		schema []byte

@@ -40,6 +40,8 @@ func shouting(ctx context.Context, in request) (sdk.Stream[sdk.Blob], error) {
 	switch in.Do {
 	case "invalid":
 		return nil, fmt.Errorf("%w: too quiet", functions.ErrInvalid)
+	case "interrupted":
+		return nil, fmt.Errorf("%w: turn 4", sdk.ErrInterrupted)
 	case "fail":
 		return nil, errors.New("hoarse")
 	case "long":
@@ -83,15 +85,21 @@ func TestMain(m *testing.M) {
 // connect serves the function over a connection in memory. The second result is the plugin's standard error.
 func connect(t *testing.T) (pluginv1.PluginClient, *os.File) {
 	t.Helper()
-	stderr, err := os.CreateTemp(t.TempDir(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
 	contract, err := shout.Describe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := &server{contract: contract, handle: sdk.NewHandler(value.Codec{}, shout, shouting), stderr: stderr}
+	return connectTo(t, contract, sdk.NewHandler(value.Codec{}, shout, shouting))
+}
+
+// connectTo serves a handler. When the test ends all that it began for its calls must have ended, too.
+func connectTo(t *testing.T, contract sdk.FuncDescription, handle sdk.Handler) (pluginv1.PluginClient, *os.File) {
+	t.Helper()
+	stderr, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &server{contract: contract, handle: handle, stderr: stderr}
 	srv.output.Do(func() {}) // the test keeps its outputs
 	g := srv.newGRPC(nil)
 	pluginv1.RegisterPluginServer(g, srv)
@@ -109,6 +117,7 @@ func connect(t *testing.T) (pluginv1.PluginClient, *os.File) {
 		if err := <-served; err != nil {
 			t.Errorf("serve: %v", err)
 		}
+		srv.readers.Wait()
 		stderr.Close()
 	})
 	return pluginv1.NewPluginClient(conn), stderr
@@ -155,7 +164,8 @@ func TestDescribe(t *testing.T) {
 	if err := errors.Join(json.Unmarshal(got.InSchema, &gotIn), json.Unmarshal(got.OutSchema, &gotOut)); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]any{"shout", in.Schema, out.Schema, true}, []any{got.Name, gotIn, gotOut, got.OutStream}); diff != "" {
+	want := []any{"shout", in.Schema, out.Schema, false, true, false, false}
+	if diff := cmp.Diff(want, []any{got.Name, gotIn, gotOut, got.InStream, got.OutStream, got.Turns, got.Notices}); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -199,6 +209,7 @@ func TestStatus(t *testing.T) {
 		{request{Do: "invalid"}, codes.InvalidArgument, "too quiet"},
 		{request{Do: "fail"}, codes.Unknown, "hoarse"},
 		{request{Do: "generate"}, codes.PermissionDenied, `"llm"`},
+		{request{Do: "interrupted"}, codes.Aborted, "turn 4"},
 		{request{Do: "panic"}, codes.Internal, "panic: lost my voice"},
 		{request{Do: "long"}, codes.Unknown, "(16384 bytes in all)"},
 		{request{Blob: &missing}, codes.Unknown, "did not travel"},

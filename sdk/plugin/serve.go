@@ -17,7 +17,7 @@ import (
 	"google.golang.org/grpc"
 )
 
-// Option changes how [Serve] serves.
+// Option changes how [Serve] and [ServeDuplex] serve.
 type Option func(*options)
 
 type options struct {
@@ -33,13 +33,26 @@ func OnStart(start func() error) Option {
 // Serve serves impl until the node ends the process. It does not return: the process exits with 0 when it has been told
 // to end or has described itself, with 1 when it can't serve.
 func Serve[I, O any](f sdk.Func[I, O], impl func(context.Context, I) (O, error), opts ...Option) {
-	var o options
-	for _, opt := range opts {
-		opt(&o)
-	}
 	contract, err := f.Describe()
 	if err != nil {
 		exit(err)
+	}
+	serve(contract, sdk.NewHandler(value.Codec{}, f, impl), opts)
+}
+
+// ServeDuplex is [Serve] for an implementation that reads its input and sends its output at a pace of its own.
+func ServeDuplex[I, O any](f sdk.Func[sdk.Stream[I], sdk.Stream[O]], impl sdk.Duplex[I, O], opts ...Option) {
+	contract, err := f.Describe()
+	if err != nil {
+		exit(err)
+	}
+	serve(contract, sdk.NewDuplexHandler(value.Codec{}, f, impl), opts)
+}
+
+func serve(contract sdk.FuncDescription, handle sdk.Handler, opts []Option) {
+	var o options
+	for _, opt := range opts {
+		opt(&o)
 	}
 	if sdk.Describing() {
 		if err := (sdk.Description{Functions: []sdk.FuncDescription{contract}}).Print(os.Stdout); err != nil {
@@ -53,10 +66,10 @@ func Serve[I, O any](f sdk.Func[I, O], impl func(context.Context, I) (O, error),
 	limitMemory(os.Getenv(pluginv1.MemEnv))
 	if o.start != nil {
 		if err := start(o.start); err != nil {
-			exit(fmt.Errorf("function %s: start: %w", f.Name(), err))
+			exit(fmt.Errorf("function %s: start: %w", contract.Name, err))
 		}
 	}
-	srv := &server{contract: contract, handle: sdk.NewHandler(value.Codec{}, f, impl), stderr: os.Stderr}
+	srv := &server{contract: contract, handle: handle, stderr: os.Stderr}
 	goplugin.Serve(&goplugin.ServeConfig{
 		HandshakeConfig: goplugin.HandshakeConfig{
 			ProtocolVersion: pluginv1.ProtocolVersion, MagicCookieKey: pluginv1.CookieKey, MagicCookieValue: pluginv1.CookieValue,
@@ -65,6 +78,7 @@ func Serve[I, O any](f sdk.Func[I, O], impl func(context.Context, I) (O, error),
 		GRPCServer: srv.newGRPC,
 		Logger:     hclog.New(&hclog.LoggerOptions{Level: hclog.Warn, Output: os.Stderr, JSONFormat: true}),
 	})
+	srv.readers.Wait()
 	os.Exit(0)
 }
 

@@ -27,6 +27,7 @@ type server struct {
 	stderr   *os.File // the process's own, whatever os.Stderr is
 	output   sync.Once
 	running  atomic.Int32
+	readers  sync.WaitGroup // of the inputs that are streams
 }
 
 // Describe says what the process serves.
@@ -39,7 +40,10 @@ func (s *server) Describe(context.Context, *pluginv1.DescribeRequest) (*pluginv1
 	if err != nil {
 		return nil, err
 	}
-	return &pluginv1.DescribeResponse{Name: s.contract.Name, InSchema: in, OutSchema: out, OutStream: s.contract.Out.Stream}, nil
+	return &pluginv1.DescribeResponse{
+		Name: s.contract.Name, InSchema: in, OutSchema: out, InStream: s.contract.In.Stream, OutStream: s.contract.Out.Stream,
+		Turns: s.contract.Turns, Notices: s.contract.In.Stream,
+	}, nil
 }
 
 // Health says that the process can serve, and how many calls still run.
@@ -51,9 +55,21 @@ func (s *server) Health(context.Context, *pluginv1.HealthRequest) (*pluginv1.Hea
 func (s *server) Handle(stream grpc.BidiStreamingServer[pluginv1.Item, pluginv1.Item]) error {
 	s.running.Add(1)
 	defer s.running.Add(-1)
-	env := newEnv(s.stderr)
+	env := &env{log: s.stderr}
+	in := newSource(stream, env, s.contract.In.Stream)
+	out := &sink{stream: stream, env: env, input: in, schema: s.contract.Out.Schema}
+	if s.contract.In.Stream {
+		env.turns = functions.NewTurns()
+		// It ends with the connection's side of the call, which is after this func: the server waits for it.
+		s.readers.Go(in.run)
+		done := make(chan struct{})
+		var notices sync.WaitGroup
+		notices.Go(func() { out.notify(done) })
+		defer notices.Wait()
+		defer close(done)
+	}
 	ctx := sdk.WithEnv(stream.Context(), env)
-	err := s.guard(func() error { return s.handle(ctx, source{stream, env}, sink{stream, env}) })
+	err := s.guard(func() error { return s.handle(ctx, in, out) })
 	if err != nil && ctx.Err() != nil && !errors.As(err, new(*crash)) {
 		// Whatever the implementation made of it, the call was ended from outside.
 		return status.FromContextError(ctx.Err()).Err()
@@ -93,6 +109,8 @@ func statusOf(err error) error {
 		code = codes.InvalidArgument
 	case errors.Is(err, functions.ErrDenied):
 		code = codes.PermissionDenied
+	case errors.Is(err, functions.ErrInterrupted):
+		code = codes.Aborted
 	}
 	reason := strings.ToValidUTF8(err.Error(), "\uFFFD")
 	if len(reason) > maxReason {

@@ -24,6 +24,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Item is one item. Without a value it is a notice: it says only what the fields from over on say.
 type Item struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Value         []byte                 `protobuf:"bytes,1,opt,name=value,proto3" json:"value,omitempty"` // one value, CBOR
@@ -31,6 +32,9 @@ type Item struct {
 	Seq           uint64                 `protobuf:"varint,3,opt,name=seq,proto3" json:"seq,omitempty"`
 	Turn          uint64                 `protobuf:"varint,4,opt,name=turn,proto3" json:"turn,omitempty"`
 	TimeUnixNanos int64                  `protobuf:"varint,5,opt,name=time_unix_nanos,json=timeUnixNanos,proto3" json:"time_unix_nanos,omitempty"`
+	Over          uint64                 `protobuf:"varint,6,opt,name=over,proto3" json:"over,omitempty"`   // to the plugin: all turns below it are over
+	Taken         uint64                 `protobuf:"varint,7,opt,name=taken,proto3" json:"taken,omitempty"` // to the node: how many items of the input the function has taken so far; 0 says nothing
+	End           bool                   `protobuf:"varint,8,opt,name=end,proto3" json:"end,omitempty"`     // to the plugin: no item comes any more; the node's side stays open for notices
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -98,6 +102,27 @@ func (x *Item) GetTimeUnixNanos() int64 {
 		return x.TimeUnixNanos
 	}
 	return 0
+}
+
+func (x *Item) GetOver() uint64 {
+	if x != nil {
+		return x.Over
+	}
+	return 0
+}
+
+func (x *Item) GetTaken() uint64 {
+	if x != nil {
+		return x.Taken
+	}
+	return 0
+}
+
+func (x *Item) GetEnd() bool {
+	if x != nil {
+		return x.End
+	}
+	return false
 }
 
 // Blob carries the bytes that a value refers to by digest.
@@ -198,11 +223,16 @@ func (*DescribeRequest) Descriptor() ([]byte, []int) {
 }
 
 type DescribeResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	InSchema      []byte                 `protobuf:"bytes,2,opt,name=in_schema,json=inSchema,proto3" json:"in_schema,omitempty"`    // JSON
-	OutSchema     []byte                 `protobuf:"bytes,3,opt,name=out_schema,json=outSchema,proto3" json:"out_schema,omitempty"` // JSON
-	OutStream     bool                   `protobuf:"varint,4,opt,name=out_stream,json=outStream,proto3" json:"out_stream,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Name      string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	InSchema  []byte                 `protobuf:"bytes,2,opt,name=in_schema,json=inSchema,proto3" json:"in_schema,omitempty"`    // JSON
+	OutSchema []byte                 `protobuf:"bytes,3,opt,name=out_schema,json=outSchema,proto3" json:"out_schema,omitempty"` // JSON
+	OutStream bool                   `protobuf:"varint,4,opt,name=out_stream,json=outStream,proto3" json:"out_stream,omitempty"`
+	InStream  bool                   `protobuf:"varint,5,opt,name=in_stream,json=inStream,proto3" json:"in_stream,omitempty"`
+	Turns     bool                   `protobuf:"varint,6,opt,name=turns,proto3" json:"turns,omitempty"` // it opens turns
+	// The process speaks in notices where its input is a stream: it says what the function has taken, and understands over
+	// and end. The node sends them only then.
+	Notices       bool `protobuf:"varint,7,opt,name=notices,proto3" json:"notices,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -261,6 +291,27 @@ func (x *DescribeResponse) GetOutSchema() []byte {
 func (x *DescribeResponse) GetOutStream() bool {
 	if x != nil {
 		return x.OutStream
+	}
+	return false
+}
+
+func (x *DescribeResponse) GetInStream() bool {
+	if x != nil {
+		return x.InStream
+	}
+	return false
+}
+
+func (x *DescribeResponse) GetTurns() bool {
+	if x != nil {
+		return x.Turns
+	}
+	return false
+}
+
+func (x *DescribeResponse) GetNotices() bool {
+	if x != nil {
+		return x.Notices
 	}
 	return false
 }
@@ -350,25 +401,31 @@ var File_sandbox_plugin_pluginv1_plugin_proto protoreflect.FileDescriptor
 
 const file_sandbox_plugin_pluginv1_plugin_proto_rawDesc = "" +
 	"\n" +
-	"$sandbox/plugin/pluginv1/plugin.proto\x12\x12catenary.plugin.v1\"\x9a\x01\n" +
+	"$sandbox/plugin/pluginv1/plugin.proto\x12\x12catenary.plugin.v1\"\xd6\x01\n" +
 	"\x04Item\x12\x14\n" +
 	"\x05value\x18\x01 \x01(\fR\x05value\x12.\n" +
 	"\x05blobs\x18\x02 \x03(\v2\x18.catenary.plugin.v1.BlobR\x05blobs\x12\x10\n" +
 	"\x03seq\x18\x03 \x01(\x04R\x03seq\x12\x12\n" +
 	"\x04turn\x18\x04 \x01(\x04R\x04turn\x12&\n" +
-	"\x0ftime_unix_nanos\x18\x05 \x01(\x03R\rtimeUnixNanos\"F\n" +
+	"\x0ftime_unix_nanos\x18\x05 \x01(\x03R\rtimeUnixNanos\x12\x12\n" +
+	"\x04over\x18\x06 \x01(\x04R\x04over\x12\x14\n" +
+	"\x05taken\x18\a \x01(\x04R\x05taken\x12\x10\n" +
+	"\x03end\x18\b \x01(\bR\x03end\"F\n" +
 	"\x04Blob\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x12\n" +
 	"\x04data\x18\x03 \x01(\fR\x04data\"\x11\n" +
-	"\x0fDescribeRequest\"\x81\x01\n" +
+	"\x0fDescribeRequest\"\xce\x01\n" +
 	"\x10DescribeResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
 	"\tin_schema\x18\x02 \x01(\fR\binSchema\x12\x1d\n" +
 	"\n" +
 	"out_schema\x18\x03 \x01(\fR\toutSchema\x12\x1d\n" +
 	"\n" +
-	"out_stream\x18\x04 \x01(\bR\toutStream\"\x0f\n" +
+	"out_stream\x18\x04 \x01(\bR\toutStream\x12\x1b\n" +
+	"\tin_stream\x18\x05 \x01(\bR\binStream\x12\x14\n" +
+	"\x05turns\x18\x06 \x01(\bR\x05turns\x12\x18\n" +
+	"\anotices\x18\a \x01(\bR\anotices\"\x0f\n" +
 	"\rHealthRequest\"*\n" +
 	"\x0eHealthResponse\x12\x18\n" +
 	"\arunning\x18\x01 \x01(\rR\arunning2\xf2\x01\n" +

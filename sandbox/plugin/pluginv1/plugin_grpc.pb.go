@@ -33,9 +33,10 @@ const (
 type PluginClient interface {
 	// Describe says what the process serves.
 	Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*DescribeResponse, error)
-	// Handle runs one call. The node sends the input's items and closes its side; the plugin sends the output's items and
-	// ends the call, with a status if it failed: InvalidArgument for a bad input, PermissionDenied for a use that is not
-	// declared, Internal if the code crashed (the process is not used again), Unknown for any other failure.
+	// Handle runs one call. The node sends the input's items and closes its side; the plugin sends the output's items side
+	// by side with that and ends the call, before its input ends if it likes, with a status if it failed: InvalidArgument
+	// for a bad input, PermissionDenied for a use that is not declared, Aborted if it ended with a turn that was
+	// interrupted, Internal if the code crashed (the process is not used again), Unknown for any other failure.
 	Handle(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Item, Item], error)
 	// Health answers while the process can serve.
 	Health(ctx context.Context, in *HealthRequest, opts ...grpc.CallOption) (*HealthResponse, error)
@@ -88,9 +89,10 @@ func (c *pluginClient) Health(ctx context.Context, in *HealthRequest, opts ...gr
 type PluginServer interface {
 	// Describe says what the process serves.
 	Describe(context.Context, *DescribeRequest) (*DescribeResponse, error)
-	// Handle runs one call. The node sends the input's items and closes its side; the plugin sends the output's items and
-	// ends the call, with a status if it failed: InvalidArgument for a bad input, PermissionDenied for a use that is not
-	// declared, Internal if the code crashed (the process is not used again), Unknown for any other failure.
+	// Handle runs one call. The node sends the input's items and closes its side; the plugin sends the output's items side
+	// by side with that and ends the call, before its input ends if it likes, with a status if it failed: InvalidArgument
+	// for a bad input, PermissionDenied for a use that is not declared, Aborted if it ended with a turn that was
+	// interrupted, Internal if the code crashed (the process is not used again), Unknown for any other failure.
 	Handle(grpc.BidiStreamingServer[Item, Item]) error
 	// Health answers while the process can serve.
 	Health(context.Context, *HealthRequest) (*HealthResponse, error)
