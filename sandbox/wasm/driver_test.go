@@ -223,7 +223,7 @@ func TestNew_KeepsItsFolderToItself(t *testing.T) {
 	}
 }
 
-func check(t *testing.T, err error) {
+func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -135,7 +135,7 @@ func (c *call) mix(models int) error {
 	var all sync.WaitGroup
 	defer all.Wait()
 	defer cancel()
-	items, tokens := make(chan out), make(chan out)
+	fromInput, fromModels := make(chan out), make(chan out)
 	failed := make(chan error, models+2)
 	put := func(to chan out, o out) bool {
 		select {
@@ -146,7 +146,7 @@ func (c *call) mix(models int) error {
 		}
 	}
 	all.Go(func() {
-		defer close(items)
+		defer close(fromInput)
 		for {
 			m, err := c.in.Recv(ctx)
 			if err == io.EOF || ctx.Err() != nil {
@@ -156,7 +156,7 @@ func (c *call) mix(models int) error {
 				failed <- err
 				return
 			}
-			if !put(items, out{What: "item", N: m.Value.N}) {
+			if !put(fromInput, out{What: "item", N: m.Value.N}) {
 				return
 			}
 		}
@@ -181,7 +181,7 @@ func (c *call) mix(models int) error {
 					failed <- err
 					return
 				}
-				if !put(tokens, out{What: "token", Data: []byte(tok.Text)}) {
+				if !put(fromModels, out{What: "token", Data: []byte(tok.Text)}) {
 					return
 				}
 			}
@@ -189,7 +189,7 @@ func (c *call) mix(models int) error {
 	}
 	all.Go(func() {
 		asking.Wait()
-		close(tokens)
+		close(fromModels)
 	})
 	ready := make(chan out, 1)
 	all.Go(func() {
@@ -205,6 +205,7 @@ func (c *call) mix(models int) error {
 	ticks := 0
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
+	items, tokens := fromInput, fromModels // nil when they have ended
 	for items != nil || tokens != nil {
 		select {
 		case o, ok := <-items:
