@@ -257,7 +257,9 @@ func TestRun_FanOut(t *testing.T) {
 		p := compile(t, chain(
 			call("count", "in"), each("double", "count"), as("slow", each("double", "count")), as("other", each("inc", "count")),
 			as("end", last("double")), as("slow-end", last("slow")), as("other-end", last("other")),
-			pick("end", pass("it.n > 1", "slow-end"), pass("", "other-end")),
+			// The output needs all three: a run ends with its output.
+			pick("end", pass("it.n > 1", "slow-end"), pass("", "slow-end")),
+			as("all", pick("other-end", pass("it.n > 1", "route"), pass("", "route"))),
 		), numberFns())
 		inv := &fake{impls: map[string]impl{
 			"count": emit(t, func(n) []n { return make([]n, 50) }),
