@@ -1,9 +1,9 @@
-// Package gpu is the runtime that all callers of a node share for models: it holds each model once, lends it to one
-// call at a time, and keeps it awake only while it is used. The serving process itself loads no engine; a child process
+// Package gpu is the runtime that all callers of a node share for models: it holds each model once, lends its slots to
+// several calls at a time, and keeps it awake only while it is used. The serving process itself loads no engine; a child process
 // per device does (package gpu/worker), which this package starts, watches and brings back. CPU is a device like any
 // other, and the only one so far.
 //
-// A [Runtime] answers Generate, Wake, Prepare and Status; its Run does all work in the background. A [Source] tells it
+// A [Runtime] answers Generate, EndSession, Wake, Prepare and Status; its Run does all work in the background. A [Source] tells it
 // what a reference stands for. A [ModelStatus] is what a person sees of one model.
 //
 // Each model has a queue, first come first served and bounded. What to do next is decided by a pure function (decide.go)
@@ -11,9 +11,17 @@
 // model at a time, so a model is loaded once for however many callers wait for it. Before a model is served, Prepare
 // tries it in a worker of its own, so that a file that crashes the engine is refused and disturbs nobody.
 //
+// A slot is a place for one conversation. The worker decodes those of one model in turns, a token or a part of a prompt at
+// a time. A generation that names a session has a slot that keeps what it has read (slot.go): the session's next one
+// decodes only what is new in its prompt. A slot that waits for its session is taken when others need one, the least
+// lately used first; then the session reads its prompt anew. EndSession frees the slot. What a slot has read is cleared
+// before any other call has it.
+//
+// The tokens of an answer flow by credit: the worker decodes no more than 32 ahead of the reader, whose Recv grants more.
+//
 // Who owns what: Run's goroutine alone decides; mu guards the state that it and the callers share, and is never held
-// while something is waited for. A lease belongs to the tokens that Generate returns: it ends with the answer, with
-// Close, or with the caller's context, whichever is first. The worker's process, socket and folder belong to the
+// while something is waited for. A lease of a slot belongs to the tokens that Generate returns: it ends with the
+// answer, with Close, or with the caller's context, whichever is first. The worker's process, socket and folder belong to the
 // goroutine that started it.
 //
 // Whether there is an engine is looked up before a worker is started, and by Status and Unavailable: Config.Engine tells
@@ -22,8 +30,8 @@
 // Caveats:
 //   - Generate and Wake wait for Run; without it they end with their context.
 //   - When the worker dies, each call in flight ends with one error wrapping functions.ErrUnavailable, all models are
-//     cold, and the next call starts a new worker; a worker that keeps dying is started at growing intervals.
-//   - An answer is buffered (256 tokens here, and gRPC's window of 64 KiB): a slow reader frees the model early for a
-//     short answer and holds the decoder for a long one.
+//     cold, what sessions had is gone, and the next call starts a new worker; a worker that keeps dying is started at growing intervals.
+//   - A slow reader holds its slot, though not the decoder. When all slots are held like that, others wait in the queue.
+//   - A cancelled call frees its lease at once. In the worker its token ends first, and a next call of that slot waits.
 //   - A call that hangs inside the engine's C code holds its model until the worker is ended from outside.
 package gpu

@@ -39,6 +39,7 @@ type fake struct {
 	now                                             atomic.Int64 // of them, now
 	stops                                           atomic.Int64 // answers that ended early
 	forgets                                         atomic.Int64
+	timeLeft                                        atomic.Int64 // until the deadline of the last answer when it began
 
 	mu    sync.Mutex // guards the fields below
 	last  *worker
@@ -212,6 +213,9 @@ func (f *fake) Generate(stream gpuv1.Worker_GenerateServer) error {
 	}
 	f.generates.Add(1)
 	ctx := stream.Context()
+	if deadline, ok := ctx.Deadline(); ok {
+		f.timeLeft.Store(int64(time.Until(deadline)))
+	}
 	s := f.seat(req.GetId(), req.GetSlot())
 	select {
 	case <-s.free:

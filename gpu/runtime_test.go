@@ -2,6 +2,7 @@ package gpu
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -50,6 +51,18 @@ func workerMain(args []string) int {
 		return 1
 	}
 	return 0
+}
+
+func TestSlotsOfConfig(t *testing.T) {
+	if maxSlots != llama.MaxSlots {
+		t.Errorf("the runtime takes up to %d slots, the engine %d", maxSlots, llama.MaxSlots)
+	}
+	for _, bad := range []Config{{Slots: -1}, {Slots: maxSlots + 1}, {CacheBytes: -1}} {
+		bad.Command, bad.Dir, bad.Models = noCommand, "unused", catalogue{}
+		if err := bad.Validate(); !errors.Is(err, functions.ErrInvalid) {
+			t.Errorf("%d slots in %d bytes: got %v, want ErrInvalid", bad.Slots, bad.CacheBytes, err)
+		}
+	}
 }
 
 // catalogue is a Source of files.

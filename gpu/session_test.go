@@ -256,6 +256,26 @@ func TestCancelFreesAtOnce(t *testing.T) {
 	})
 }
 
+// TestDeadlineIsTimeLeft: what a call has waited is no more there when it reaches the worker.
+func TestDeadlineIsTimeLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		models := catalogue{}
+		llm := models.add("llm", "x")
+		f := &fake{slots: 1, tokens: 100, tokenTime: time.Second, loadTime: 3 * time.Second}
+		r, stop := startFake(t, f, models, nil)
+		defer stop()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		text, _, err := answerOf(ctx, r, llm, ask("x"))
+		if !errors.Is(err, context.DeadlineExceeded) || text != words(6) && text != words(7) {
+			t.Errorf("got %q, %v, want what came before the deadline, and that", text, err)
+		}
+		if left := time.Duration(f.timeLeft.Load()); left != 7*time.Second {
+			t.Errorf("the worker was given %v, want the 7 s that a load of 3 s leaves of 10", left)
+		}
+	})
+}
+
 func TestInterruptedWhileItWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		models := catalogue{}

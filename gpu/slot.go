@@ -28,14 +28,20 @@ func pick(slots []slot, session string) (slot int, kept bool) {
 			return i, true
 		case own:
 			kept = false
-		case s.lease != nil:
-		case best < 0, s.session == "" && slots[best].session != "":
-			best = i
-		case s.session != "" && slots[best].session != "" && s.lastUse.Before(slots[best].lastUse):
+		case s.lease == nil && (best < 0 || sooner(s, slots[best])):
 			best = i
 		}
 	}
 	return best, kept
+}
+
+// sooner reports whether a is to be taken rather than b. Among the empty ones, too, it is the one that was used least
+// lately: one whose call was cancelled just now may be in the middle of a last token.
+func sooner(a, b slot) bool {
+	if (a.session == "") != (b.session == "") {
+		return a.session == ""
+	}
+	return a.lastUse.Before(b.lastUse)
 }
 
 // leases counts the slots that are lent.
@@ -74,7 +80,7 @@ func (r *Runtime) EndSession(session string) {
 // until then. It clears a slot for another session by itself.
 func (r *Runtime) forgetLocked(m *model, i int) {
 	req := &gpuv1.ForgetRequest{Id: string(m.ref.Digest), Slot: int32(i), Session: m.slots[i].session}
-	m.slots[i] = slot{}
+	m.slots[i] = slot{lastUse: time.Now()}
 	w := r.worker
 	if w == nil || r.closed {
 		return // it has gone or is about to, with all that it knows

@@ -19,6 +19,7 @@ func TestPick(t *testing.T) {
 	}{
 		{"none", nil, "a", -1, true},
 		{"the first empty one", []slot{{}, {}}, "", 0, false},
+		{"of two empty ones that of least late use", []slot{{lastUse: young}, {lastUse: old}}, "", 1, false},
 		{"for a session, too", []slot{{lease: lent}, {}}, "a", 1, true},
 		{"its own", []slot{{}, {session: "b", lastUse: old}, {session: "a", lastUse: young}}, "a", 2, true},
 		{"an empty one before another's", []slot{{session: "b", lastUse: old}, {}}, "a", 1, true},
@@ -75,8 +76,8 @@ func TestPick_Properties(t *testing.T) {
 		}
 		for i, s := range slots {
 			switch {
-			case s.lease != nil || slots[got].session == "":
-			case s.session == "":
+			case s.lease != nil || slots[got].session == "" && s.session != "":
+			case s.session == "" && slots[got].session != "":
 				t.Fatalf("slot %d of session %s was taken, though slot %d is empty", got, slots[got].session, i)
 			case s.lastUse.Before(slots[got].lastUse):
 				t.Fatalf("slot %d was taken, though slot %d was used before", got, i)

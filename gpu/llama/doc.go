@@ -1,11 +1,14 @@
 // Package llama runs GGUF models on libllama, which it loads at run time: no cgo, no header, no link.
 //
 // [Open] finds the library in a folder, checks that it is the release that our bindings were made for, and returns the
-// [Engine]. Engine.Load reads a file into a [Model], which answers with Generate and goes to sleep and back with Park
-// and Wake. [Inspect] reads a GGUF file's header in Go, before any C sees the file.
+// [Engine]. Engine.Load reads a file into a [Model], which goes to sleep and back with Park and Wake. Model.Start begins
+// a [Generation] in one of its slots, which is decoded turn by turn with Next. [Inspect] reads a GGUF file's header in Go, before any C sees the file.
 //
 // The library and its Go bindings (yzma) are ONE pinned pair: the bindings mirror C structs field by field, so a
 // library of another release would corrupt memory instead of failing. Open refuses it.
+//
+// The slots are sequences of one context, each with a buffer of its own as long as the model's context. A slot keeps what
+// it has read: a prompt that begins with it is decoded from there. Clear overwrites the buffer with zeros.
 //
 // Caveats:
 //   - Only the worker process may use this package: a fault in C ends the process. The bindings keep global state, so
@@ -14,5 +17,8 @@
 //   - Wrong tensor data is noticed as far as libllama checks it; wrong sizes and counts are refused by Inspect.
 //   - Text that looks like a control token (such as <|im_start|>) is read as one wherever it stands, also in what a
 //     user wrote: the chat template joins all messages to one text before it is split into tokens.
-//   - A model's memory is counted as its tensors and its context's keys and values; scratch buffers come on top.
+//   - A model's memory is counted as its tensors and the keys and values of its slots, and of one more that is only there
+//     to clear others with; scratch buffers come on top.
+//   - What a slot has read and what a prompt begins with are compared token by token. A model may split its own answer
+//     into other tokens when it reads it as text; the rest is then decoded anew.
 package llama
