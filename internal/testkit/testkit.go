@@ -83,3 +83,15 @@ func GoBuildWASM(t testing.TB, dir, out string) {
 	t.Helper()
 	GoBuild(t, dir, out, []string{"GOOS=wasip1", "GOARCH=wasm"}, "-buildmode=c-shared", "-ldflags=-s -w")
 }
+
+// ClangWASM builds the C program at file, a path below the root, as a reactor for WASI preview 1 that speaks catenary_v1.
+func ClangWASM(t testing.TB, file, out string) {
+	t.Helper()
+	DependOnSources(t)
+	cmd := exec.Command("clang", "--target=wasm32-wasi", "-mexec-model=reactor", "-O2", "-Wall", "-Wextra", "-Werror",
+		"-I", "sandbox/wasm/abi", "-o", out, filepath.FromSlash(file))
+	cmd.Dir = Root(t)
+	if msg, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("clang %s: %v (apt-get install clang lld wasi-libc libclang-rt-dev-wasm32)\n%s", file, err, strings.TrimSpace(string(msg)))
+	}
+}

@@ -24,7 +24,11 @@ func (c *call) readStream(st stream, mem guestMemory, s []uint64) {
 	}
 	rest := st.part()
 	for room > 0 && len(*rest) == 0 {
-		size := c.recv(st, nil)
+		size := c.recv(st, nil) // an item that has bytes stays
+		if size > 0 {
+			*rest = make([]byte, size)
+			size = c.recv(st, *rest)
+		}
 		switch size {
 		case abi.RecvAgain:
 			s[0] = abi.Again
@@ -34,12 +38,11 @@ func (c *call) readStream(st stream, mem guestMemory, s []uint64) {
 			s[0] = abi.Success
 			return
 		case abi.RecvFailed:
+			*rest = nil
 			_, errno := st.info(c)
 			s[0] = uint64(errno)
 			return
 		}
-		item := make([]byte, size)
-		*rest = item[:c.recv(st, item)]
 	}
 	moved := 0
 	for ; len(views) > 0 && len(*rest) > 0; views = views[8:] {
