@@ -14,11 +14,7 @@ func init() { guest.Serve(voice.Sorry, sorry) }
 
 func main() {}
 
-// sorry tells silence from words that were not certain enough.
+// sorry says it in a sentence or two.
 func sorry(_ context.Context, heard voice.Transcript) (sdk.Stream[voice.Sentence], error) {
-	sentences := []voice.Sentence{{Text: "Sorry, I did not understand you."}, {Text: "Please say that again."}}
-	if heard.Text == "" {
-		sentences = []voice.Sentence{{Text: "Sorry, I did not hear a question."}}
-	}
-	return sdk.StreamOf(slices.Values(sentences)), nil
+	return sdk.StreamOf(slices.Values(heard.Sorry())), nil
 }

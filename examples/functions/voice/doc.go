@@ -5,7 +5,8 @@
 // that as a stream of [Sentence] values, and [Speak] turns each into an sdk.Audio again.
 //
 // A live voice is a stream of sdk.Audio. [Resample] brings it to one rate, [VAD] finds each utterance in it as [Speech],
-// [Listen] hears the words as they are spoken, as [Heard]. [Sentences] cuts a stream of [Text] as it is made.
+// [Listen] hears the words as they are spoken, as [Heard], and [Reply] answers them. [Sentences] cuts a stream of [Text] as
+// it is made.
 //
 // Package voice/pcm is for functions that work on samples, package voice/sentence for those that cut text.
 //

@@ -74,6 +74,8 @@ var (
 	VAD = sdk.NewFunc[sdk.Stream[sdk.Audio], sdk.Stream[Speech]]("vad")
 	// Listen hears the words of utterances. It opens a turn at each onset.
 	Listen = sdk.NewFunc[sdk.Stream[Speech], sdk.Stream[Heard]]("listen").OpensTurns()
+	// Reply answers what is heard for good, each in its turn, and goes on listening meanwhile.
+	Reply = sdk.NewFunc[sdk.Stream[Heard], sdk.Stream[Sentence]]("reply")
 	// Sentences cuts texts into sentences.
 	Sentences = sdk.NewFunc[sdk.Stream[Text], sdk.Stream[Sentence]]("sentences")
 )
