@@ -55,6 +55,20 @@ func TestPools_IdleAtFiveMinutesExactly(t *testing.T) {
 	})
 }
 
+// TestPools_PluginWithoutAProcessIsCold: what its starts leave of it is its file alone, also when they fail.
+func TestPools_PluginWithoutAProcessIsCold(t *testing.T) {
+	driver := &fake{start: 50 * ms, mortal: true}
+	driver.onStart = func(*functions.Manifest, int) error { return errors.New("it ended at its start") }
+	run(t, driver, nil, func(t *testing.T, n *node) {
+		ref := n.function("transcribe", plugin)
+		if _, err := n.try(t.Context(), ref); !errors.Is(err, functions.ErrColdStart) {
+			t.Fatalf("got %v, want a start that failed", err)
+		}
+		synctest.Wait()
+		n.want(t, ref, Cold, 0)
+	})
+}
+
 // TestPools_IdlePluginGoesCold: of a plugin nothing stays, and its own idle time counts.
 func TestPools_IdlePluginGoesCold(t *testing.T) {
 	driver := &fake{start: 50 * ms, mortal: true}

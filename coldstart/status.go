@@ -65,7 +65,7 @@ func (pl *pool) status() PoolStatus {
 	switch {
 	case s.Instances > 0:
 		s.Tier = Hot
-	case pl.code == codeLoaded:
+	case pl.code == codeLoaded && pl.kind() != functions.KindPlugin: // the code of a plugin is nothing but its file
 		s.Tier = Parked
 	}
 	if pl.image != nil {

@@ -79,6 +79,24 @@ func (d *Driver) keep(artifact string, want functions.Digest) (string, error) {
 	})
 }
 
+// renew makes the executable copy of an artifact anew if it is not what it was, and reports whether it has. What it can't
+// make stays so until somebody does something about it, so its error, which wraps functions.ErrColdStart, is not
+// retryable.
+func (d *Driver) renew(m *functions.Manifest, artifact string) (bool, error) {
+	if got, err := digestOfFile(d.program(m.Artifact)); err == nil && got == m.Artifact {
+		return false, nil
+	}
+	if _, err := d.keep(artifact, m.Artifact); err != nil {
+		return false, &functions.Failure{
+			Code: functions.CodeOf(functions.ErrColdStart),
+			Message: fmt.Sprintf("%v: plugin %s: its executable copy was changed, and the store's blob is of no use for a new one: %v; delete %s from this node's blobs and deploy the function again",
+				functions.ErrColdStart, m.Name, err, m.Artifact.Hex()),
+		}
+	}
+	d.cfg.Log.Warn("the executable copy of a plugin was changed: it is made anew from the store", "func", m.Name, "artifact", m.Artifact.Short())
+	return true, nil
+}
+
 func digestOfFile(path string) (functions.Digest, error) {
 	f, err := os.Open(path)
 	if err != nil {

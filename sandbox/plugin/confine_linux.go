@@ -100,7 +100,7 @@ func checkArtifact(f *os.File, want functions.Digest) error {
 		return fmt.Errorf("confine: artifact: %w", err)
 	}
 	if got != want {
-		return fmt.Errorf("%w: confine: the artifact has digest %s, not %s: it was changed, deploy it again", functions.ErrInvalid, got.Short(), want.Short())
+		return fmt.Errorf("%w: confine: the artifact has digest %s, not %s: it was changed", functions.ErrInvalid, got.Short(), want.Short())
 	}
 	return nil
 }

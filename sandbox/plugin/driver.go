@@ -148,19 +148,29 @@ func (d *Driver) Load(_ context.Context, img *sandbox.Image) (sandbox.Code, erro
 			return nil, fmt.Errorf("function %s: %w", img.Manifest.Name, err)
 		}
 	}
-	return &code{driver: d, manifest: img.Manifest, program: program}, nil
+	return &code{driver: d, manifest: img.Manifest, artifact: img.Artifact, program: program}, nil
 }
 
 // code is a plugin that can be started.
 type code struct {
 	driver   *Driver
 	manifest *functions.Manifest
-	program  string
+	artifact string // the store's file
+	program  string // the executable copy of it
 }
 
-// New starts a process.
+// New starts a process. If that fails because somebody changed the executable copy, it is made anew, once.
 func (c *code) New(ctx context.Context) (sandbox.Instance, error) {
 	inst, err := c.driver.start(ctx, c.manifest, c.program)
+	if err != nil && ctx.Err() == nil {
+		renewed, rerr := c.driver.renew(c.manifest, c.artifact)
+		if rerr != nil {
+			return nil, rerr
+		}
+		if renewed {
+			inst, err = c.driver.start(ctx, c.manifest, c.program)
+		}
+	}
 	if err != nil {
 		return nil, err // not a nil *instance in an interface
 	}

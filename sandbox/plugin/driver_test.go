@@ -285,25 +285,68 @@ func TestPrepareRefuses(t *testing.T) {
 // TestChangedArtifact changes the executable copy behind the driver's back.
 func TestChangedArtifact(t *testing.T) {
 	d := newDriver(t, t.TempDir(), nil)
-	code := oddCode(t, d)
-	copied := d.program(oddManifest(t).Artifact)
-	b, err := os.ReadFile(copied)
+	m := oddManifest(t)
+	copied, stored := d.program(m.Artifact), filepath.Join(t.TempDir(), "blob")
+	whole, err := os.ReadFile(builds["odd"](t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(os.Remove(copied), os.WriteFile(copied, append(b, 0), 0o755)); err != nil {
+	write := func(path string, b []byte) {
+		t.Helper()
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, b, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(stored, whole)
+	img, err := d.Prepare(t.Context(), &m, stored)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := code.New(t.Context()); !errors.Is(err, functions.ErrColdStart) || !strings.Contains(err.Error(), "it was changed") {
-		t.Errorf("got %v, want a start that is refused", err)
+	code, err := d.Load(t.Context(), img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flipped := slices.Clone(whole)
+	flipped[len(flipped)/2] ^= 1
+	for _, tt := range []struct {
+		name   string
+		change func()
+	}{
+		{"one bit", func() { write(copied, flipped) }},
+		{"another program", func() { write(copied, []byte("#!/bin/sh\n")) }},
+		{"gone", func() { _ = os.Remove(copied) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.change()
+			newInstance(t, code)
+			if got, err := digestOfFile(copied); err != nil || got != m.Artifact {
+				t.Errorf("the copy has digest %s, %v; want that of the artifact", got, err)
+			}
+		})
+	}
+
+	write(copied, flipped)
+	write(stored, flipped)
+	for range 2 {
+		_, err := code.New(t.Context())
+		if !errors.Is(err, functions.ErrColdStart) || functions.Retryable(err) || !strings.Contains(err.Error(), m.Artifact.Hex()) {
+			t.Errorf("both changed: got %v (retryable: %v), want a start that is refused for good and names the blob", err, functions.Retryable(err))
+		}
+	}
+	if got, err := digestOfFile(copied); err != nil || got != functions.DigestOf(flipped) {
+		t.Errorf("a damaged blob was copied: %s, %v", got, err)
 	}
 	nothingLeft(t, d)
-	newInstance(t, oddCode(t, d)) // to prepare again makes it good
+	write(stored, whole)
+	newInstance(t, code) // what is good again is found
+
 	if err := os.Remove(copied); err != nil {
 		t.Fatal(err)
 	}
-	m := oddManifest(t)
-	if code, err = d.Load(t.Context(), &sandbox.Image{Manifest: &m, Artifact: builds["odd"](t)}); err != nil {
+	if code, err = d.Load(t.Context(), img); err != nil {
 		t.Fatal(err) // to load it again makes it anew
 	}
 	newInstance(t, code)
@@ -458,7 +501,7 @@ func TestOutput(t *testing.T) {
 			t.Fatal(err)
 		}
 		sent := 0
-		err = newInstance(t, &code{d, &m, program}).Serve(t.Context(), functions.Items(functions.Item{Value: v}),
+		err = newInstance(t, &code{driver: d, manifest: &m, program: program}).Serve(t.Context(), functions.Items(functions.Item{Value: v}),
 			functions.SinkFunc(func(context.Context, functions.Item) error { sent++; return nil }), newHost())
 		if !errors.Is(err, functions.ErrFunction) || !strings.Contains(err.Error(), "one value") || sent > 1 {
 			t.Errorf("%+v: got %v after %d items, want functions.ErrFunction", in, err, sent)
