@@ -51,3 +51,15 @@ func TestDriver_Conforms(t *testing.T) {
 		MemBytes: 64 << 20,
 	})
 }
+
+func TestDriver_ConformsInStreams(t *testing.T) {
+	sandboxtest.RunStreams(t, sandboxtest.StreamConfig{
+		Driver: func(t *testing.T, dir string) sandbox.Driver { return goDriverIn(t, dir, nil) },
+		Build: func(t *testing.T) (string, functions.Manifest) {
+			artifact, m := buildGuest(t, "duplexfixture")
+			contractOf(t, &m, fixture.Duplex)
+			return artifact, m
+		},
+		Generate: true,
+	})
+}
