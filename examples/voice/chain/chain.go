@@ -26,3 +26,12 @@ var Voice = sdk.MustDefine("voice", func(s *sdk.Steps, question sdk.Val[sdk.Audi
 var Listen = sdk.MustDefine("listen", func(s *sdk.Steps, speech sdk.Val[sdk.Audio]) sdk.Val[voice.Transcript] {
 	return sdk.Call(s, voice.Transcribe, speech)
 })
+
+// Talk answers a voice while it goes on: the audio of a microphone goes in, that of the answers comes out, and who speaks
+// over an answer ends it.
+var Talk = sdk.MustDefine("talk", func(s *sdk.Steps, microphone sdk.Val[sdk.Stream[sdk.Audio]]) sdk.Val[sdk.Stream[sdk.Audio]] {
+	s.InterruptOnOnset()
+	speech := sdk.Call(s, voice.VAD, sdk.Call(s, voice.Resample, microphone))
+	heard := sdk.Call(s, voice.Listen, speech)
+	return sdk.Each(s, voice.Speak, sdk.Call(s, voice.Reply, heard))
+})
