@@ -59,7 +59,8 @@ generate: ## Write the code of the protocols anew.
 	internal/tools/generate
 
 .PHONY: soak
-soak: ## Run the property tests long, and each fuzz target for FUZZTIME.
+soak: ## Run the property and load tests long, and each fuzz target for FUZZTIME.
+	CATENARY_SOAK=1 CGO_ENABLED=1 $(GO) test -race -timeout 30m -count=3 ./internal/loadtest
 	CGO_ENABLED=1 $(GO) test -race -timeout 60m $$(grep -rl 'pgregory.net/rapid' --include='*_test.go' . | xargs -n1 dirname | sort -u) -run Property -rapid.checks=5000
 	@for pkg in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u); do \
 		for f in $$(grep -hoE '^func (Fuzz[A-Za-z0-9_]+)' $$pkg/*_test.go | awk '{print $$2}'); do \

@@ -63,6 +63,7 @@ var rules = []rule{
 	{"internal/process", nil, "tests and benchmarks start the real server"},
 	{"internal/testkit", []string{"internal/process"}, "tests of every package use it"},
 	{"internal/spoken", []string{"examples", "sdk", "functions"}, "it asks the voice example as an app does"},
+	{"internal/loadtest", []string{""}, "it has tests only: they run what is there, under load"},
 	{"internal/rolestest", nil, "it has tests only: they start the binary as it is"},
 	{"internal/arch", []string{"internal/testkit"}, "it looks at all, and links none"},
 	{"internal/bench", []string{""}, "a benchmark may look at everything"},
