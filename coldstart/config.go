@@ -110,6 +110,8 @@ type Models interface {
 	Wake(ctx context.Context, ref functions.Ref) error
 	// Prepare returns nil if the model could be loaded here.
 	Prepare(ctx context.Context, ref functions.Ref) error
+	// EndSession frees what is kept between the generations of a session. Of an unknown one it does nothing.
+	EndSession(session string)
 }
 
 // Deps is what the pools need of others.

@@ -99,8 +99,8 @@ func (h *host) close() {
 	for t := range open {
 		t.Tokens.Close()
 	}
-	if s, ok := h.models.(interface{ EndSession(string) }); ok && h.session != "" {
-		s.EndSession(h.session)
+	if h.session != "" && h.models != nil {
+		h.models.EndSession(h.session)
 	}
 }
 
