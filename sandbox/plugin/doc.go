@@ -5,6 +5,9 @@
 // is one process. It is started through the hidden subcommand `catenary confine`, which is [Confine]: that opens the
 // copy, hashes the open descriptor, gives up what the process must not have, and executes this very descriptor.
 //
+// A call sends its input and receives its output side by side. Where the input is a stream, a plugin that says what it has
+// taken is fed a few items ahead of that, no further, and told which turns are over.
+//
 // What holds a plugin: no_new_privs, limits of data memory, descriptors, tasks and core files, an empty environment, a
 // socket folder of its own that nobody else can enter and, where the node is root, a user of its own, made from its
 // process id. It is process 1 of a PID namespace, so that the kernel ends all its descendants with it. It dies with the

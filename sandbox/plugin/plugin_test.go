@@ -116,7 +116,7 @@ func newDriver(t testing.TB, dir string, edit func(*Config)) *Driver {
 }
 
 // builds holds the test's plugins, each built once.
-var builds = map[string]func(testing.TB) string{"fixture": build("fixture"), "odd": build("odd")}
+var builds = map[string]func(testing.TB) string{"fixture": build("fixture"), "odd": build("odd"), "relay": build("relay")}
 
 var buildDirs []string // removed by TestMain
 

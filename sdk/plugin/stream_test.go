@@ -56,15 +56,6 @@ func (n node) send(items ...*pluginv1.Item) {
 	}
 }
 
-func (n node) recv() *pluginv1.Item {
-	n.t.Helper()
-	m, err := n.stream.Recv()
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	return m
-}
-
 // rest returns the items that come until the call ends well.
 func (n node) rest() []*pluginv1.Item {
 	n.t.Helper()
