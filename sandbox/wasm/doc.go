@@ -10,8 +10,13 @@
 // A guest reaches what its imports give it and nothing else: the host modules here are catenary_v1, our own WASI preview
 // 1, and the yield that the rewriter adds. A command's files live in package scratch, in memory.
 //
+// A call is one goroutine, the one that runs the guest, and a host function that waits does so there. A guest that waits
+// for several things at once sets their descriptors non-blocking and waits in poll_oneoff: then the call has a goroutine
+// for each, which it joins before it ends. See async.
+//
 // Limits: memory is refused beyond limits.mem; the yield and every blocking import look at the call's context, which
-// carries limits.time; items, blobs, standard output and the scratch folder share limits.out.
+// carries limits.time; a guest that polls is told first. Items, blobs, standard output and the scratch folder share
+// limits.out, which of a stream is for one item.
 //
 // Caveats:
 //   - An instance is spent after a call that trapped or took more memory from the host than its image has. Go commands and
