@@ -25,7 +25,7 @@ func (d *Driver) Load(ctx context.Context, img *sandbox.Image) (sandbox.Code, er
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if !errors.Is(err, functions.ErrInvalid) && !errors.Is(err, functions.ErrNotFound) && !errors.Is(err, fs.ErrNotExist) {
+	if !errors.Is(err, errDamaged) && !errors.Is(err, functions.ErrInvalid) && !errors.Is(err, functions.ErrNotFound) && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	d.cfg.Log.WarnContext(ctx, "prepare a function anew: its cache can't be loaded", "func", img.Manifest.Name, "err", err)
@@ -36,8 +36,11 @@ func (d *Driver) Load(ctx context.Context, img *sandbox.Image) (sandbox.Code, er
 		return nil, err
 	}
 	c, err = d.load(ctx, img)
-	if err != nil {
-		return nil, err
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case err != nil:
+		return nil, fmt.Errorf("%w: function %s: what was prepared can't be loaded, though it is new: %v", functions.ErrColdStart, img.Manifest.Name, err)
 	}
 	return c, nil
 }
@@ -61,7 +64,7 @@ func (d *Driver) load(ctx context.Context, img *sandbox.Image) (c *code, err err
 		return nil, err
 	}
 	if functions.DigestOf(stub) != done.Stub {
-		return nil, fmt.Errorf("%w: %s is damaged", functions.ErrInvalid, stubFile)
+		return nil, fmt.Errorf("%w: %s", errDamaged, stubFile)
 	}
 	p, err := loadNative(ctx, img.Manifest, stub, d.codeDir(done), done.Native)
 	if err != nil {

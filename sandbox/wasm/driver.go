@@ -139,23 +139,30 @@ func (g gate) enter(ctx context.Context) error {
 
 func (g gate) leave() { <-g }
 
-// find returns what was prepared, if this program can use it.
+// find returns what was prepared, if this program can use it. Its error wraps os.ErrNotExist if there is nothing, and
+// errDamaged if it is of no use.
 func (d *Driver) find(img *sandbox.Image) (*prepared, error) {
 	b, err := os.ReadFile(filepath.Join(img.Dir, preparedFile))
-	if err != nil {
+	if errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
 	var done prepared
-	if err := json.Unmarshal(b, &done); err != nil {
-		return nil, err
+	if err == nil {
+		err = json.Unmarshal(b, &done)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %v", errDamaged, preparedFile, err)
+	}
+	if done.Sum != done.sum() {
+		return nil, fmt.Errorf("%w: %s has changed", errDamaged, preparedFile)
 	}
 	if done.Engine != engine() || done.Version != img.Version || done.FuelSlice != d.cfg.FuelSlice {
-		return nil, fmt.Errorf("prepared by %s for version %s", done.Engine, done.Version.Short())
+		return nil, fmt.Errorf("%w: prepared by %s for version %s", errDamaged, done.Engine, done.Version.Short())
 	}
 	// Compiled code that is gone would be compiled here at the first Load, at the expense of those who wait. Whether
 	// module, code and image are whole is found out by Load, which has to read them all.
 	if folderBytes(d.codeDir(&done)) == 0 {
-		return nil, errors.New("its compiled code is gone")
+		return nil, fmt.Errorf("%w: its compiled code is gone", errDamaged)
 	}
 	return &done, nil
 }

@@ -3,16 +3,19 @@ package wasm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/catenary-run/catenary/functions"
+	"github.com/catenary-run/catenary/sandbox"
 )
 
 // childEnv makes the test binary a process that prepares, or one that fails at it.
@@ -166,10 +169,23 @@ func TestDriver_FindsWhatItPrepared(t *testing.T) {
 			mkdir(t, filepath.Join(dir, "code"))
 		}, 1},
 		// The engine takes a file of another version of itself for stale, and compiles what it was given: the stub.
-		{"compiled code of another engine", damageFile(filepath.Join(dir, "code"), "*/*/*", func(b []byte) []byte {
-			b[len("WAZEVO")+1] ^= 1 // its file begins with this, the length of its version, and the version
+		{"compiled code of another engine", func(t *testing.T) {
+			damageFile(filepath.Join(dir, "code"), "*/*/*", func(b []byte) []byte {
+				b[len("WAZEVO")+1] ^= 1 // its file begins with this, the length of its version, and the version
+				return b
+			})(t)
+			sum(t, filepath.Join(dir, "code"))
+		}, 1},
+		{"compiled code that its engine refuses", func(t *testing.T) {
+			damageFile(filepath.Join(dir, "code"), "*/*/*", flip)(t)
+			sum(t, filepath.Join(dir, "code"))
+		}, 1},
+		// The engine would believe it, and jump anywhere.
+		{"compiled code whose first function begins elsewhere", damageFile(filepath.Join(dir, "code"), "*/*/*", func(b []byte) []byte {
+			b[len("WAZEVO")+1+int(b[len("WAZEVO")])+4] ^= 0x10 // after the version and the count of functions
 			return b
 		}), 1},
+		{"no sum", removeFile(filepath.Join(dir, "code"), "*/"+sumFile), 1},
 		// The engine looks for code of this processor, does not find it, and compiles: the stub, which must not count.
 		{"compiled code of another processor", func(t *testing.T) {
 			path := find(t, filepath.Join(dir, "code"), "*/*/*")
@@ -199,6 +215,82 @@ func TestDriver_FindsWhatItPrepared(t *testing.T) {
 				t.Errorf("left behind: %v", left)
 			}
 		})
+	}
+}
+
+// TestDriver_AllFilesDamaged: damage to everything at once is noticed and mended at the first Prepare, with a child that
+// finds what lies there and with none, and while the image is known. It never says that the function is invalid.
+func TestDriver_AllFilesDamaged(t *testing.T) {
+	artifact, m := reactor(echo()).write(t)
+	for _, child := range []bool{false, true} {
+		t.Run(fmt.Sprintf("child %v", child), func(t *testing.T) {
+			d := childDriver(t, "well")
+			if !child {
+				d.cfg.Prepare = nil
+			}
+			_, img := load(t, d, m, artifact)
+			for _, refused := range []bool{false, true} { // by the engine alone: the sum is right
+				damage := func() {
+					damageAll(t, d, img)
+					if refused {
+						sum(t, d.code)
+					}
+				}
+				damage()
+				code, img := load(t, d, m, artifact)
+				if _, err := serve(t, code, "value"); err != nil || !img.Captured {
+					t.Errorf("after Prepare: %v, captured %v", err, img.Captured)
+				}
+				damage()
+				code, err := d.Load(t.Context(), img)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := serve(t, code, "value"); err != nil {
+					t.Errorf("after Load: %v", err)
+				}
+				check(t, code.Close())
+			}
+		})
+	}
+}
+
+// damageAll flips a bit in each file that was prepared.
+func damageAll(t *testing.T, d *Driver, img *sandbox.Image) {
+	t.Helper()
+	damaged := 0
+	for _, dir := range []string{img.Dir, d.code} {
+		files, err := filesBelow(dir)
+		check(t, err)
+		for _, file := range files {
+			damageFile(dir, file, flip)(t)
+			damaged++
+		}
+	}
+	if damaged != 5 {
+		t.Fatalf("%d files, want image, prepared.json, stub, native code and its sum", damaged)
+	}
+}
+
+// TestFind_PreparedFile flips every bit of prepared.json: it is refused, or says the same.
+func TestFind_PreparedFile(t *testing.T) {
+	d, err := New(Config{Dir: t.TempDir()})
+	check(t, err)
+	artifact, m := reactor(echo()).write(t)
+	_, img := load(t, d, m, artifact)
+	want, err := d.find(img)
+	check(t, err)
+	path := filepath.Join(img.Dir, preparedFile)
+	whole, err := os.ReadFile(path)
+	check(t, err)
+	for bit := range 8 * len(whole) {
+		b := slices.Clone(whole)
+		b[bit/8] ^= 1 << (bit % 8)
+		check(t, os.WriteFile(path, b, 0o600))
+		got, err := d.find(img)
+		if err == nil && *got != *want || err != nil && !errors.Is(err, errDamaged) {
+			t.Fatalf("bit %d of byte %d (%q): got %+v, error %v", bit%8, bit/8, whole[bit/8], got, err)
+		}
 	}
 }
 
@@ -253,6 +345,14 @@ func damageFile(dir, pattern string, how func([]byte) []byte) func(*testing.T) {
 		check(t, os.Chmod(path, 0o600))
 		check(t, os.WriteFile(path, how(b), 0o600))
 	}
+}
+
+// sum makes the sum of the compiled code in dir right for what lies there.
+func sum(t *testing.T, dir string) {
+	t.Helper()
+	got, err := sumOf(find(t, dir, "*/*/*"))
+	check(t, err)
+	check(t, os.WriteFile(filepath.Join(find(t, dir, "*"), sumFile), []byte(got), 0o600))
 }
 
 func removeFile(dir, pattern string) func(*testing.T) {

@@ -52,6 +52,17 @@ type prepared struct {
 	NextFD    int32            `json:"next_fd"` // the first descriptor that the captured guest has not seen
 	Captured  bool             `json:"captured"`
 	Why       string           `json:"why,omitempty"`
+	Sum       functions.Digest `json:"sum"` // of all the rest: a file whose bytes have changed may still be JSON
+}
+
+// sum returns what Sum should be.
+func (d prepared) sum() functions.Digest {
+	d.Sum = ""
+	b, err := json.Marshal(d)
+	if err != nil {
+		panic("wasm: " + err.Error()) // texts and numbers always have a form
+	}
+	return functions.DigestOf(b)
 }
 
 // order is what a preparation is asked for.
@@ -112,16 +123,12 @@ func prepare(ctx context.Context, o *order, log func(slog.Level, string)) (*prep
 	}
 	done.Captured = done.Why == ""
 	codeDir := filepath.Join(o.CodeDir, done.Module.Hex())
-	stub, key, err := compileNative(ctx, o.Manifest, mod.Wasm, codeDir, o.Dir)
+	p, stub, key, err := prepareNative(ctx, o.Manifest, mod.Wasm, codeDir, o.Dir)
 	if err != nil {
 		return nil, err
 	}
-	done.Stub, done.Native = functions.DigestOf(stub), key
-	p, err := loadNative(ctx, o.Manifest, stub, codeDir, key)
-	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(codeDir))
-	}
 	defer p.close()
+	done.Stub, done.Native = functions.DigestOf(stub), key
 	if err := p.checkExports(); err != nil {
 		return nil, err
 	}
@@ -236,6 +243,7 @@ func capture(g *guest, mod *rewrite.Module, done *prepared, dir string) error {
 }
 
 func (d *prepared) save(dir string) error {
+	d.Sum = d.sum()
 	b, err := json.MarshalIndent(d, "", "\t")
 	if err != nil {
 		return err
