@@ -22,16 +22,25 @@ func (m *Model) Clear(slot int) error {
 	if !m.Awake() || !m.seqs[slot].used {
 		return nil
 	}
-	m.seqs[slot] = sequence{}
-	if len(m.seqs) == 1 {
-		return wrap(llama.MemoryClear(m.memory, true))
-	}
-	// MemorySeqRm only marks places as free. To copy a sequence that was never used copies its whole buffer, and that
-	// holds zeros. The library does it before the next decode, whoever's that is.
-	if _, err := llama.MemorySeqRm(m.memory, llama.SeqId(slot), whole, whole); err != nil {
+	m.seqs[slot].past = nil
+	if err := m.wipe(slot); err != nil {
 		return wrap(err)
 	}
-	return wrap(llama.MemorySeqCp(m.memory, m.spare(), llama.SeqId(slot), whole, whole))
+	m.seqs[slot].used = false
+	return nil
+}
+
+func (m *Model) wipe(slot int) error {
+	if len(m.seqs) == 1 {
+		return llama.MemoryClear(m.memory, true)
+	}
+	// MemorySeqRm only marks places as free. To copy a sequence that was never used replaces the whole buffer by its own,
+	// and that holds zeros. The library does it before the next decode, whoever's that is. Memory that is not made of keys
+	// and values, a recurrent model's, has nothing to copy then, and zeros what was marked free when it is used again.
+	if _, err := llama.MemorySeqRm(m.memory, llama.SeqId(slot), whole, whole); err != nil {
+		return err
+	}
+	return llama.MemorySeqCp(m.memory, m.spare(), llama.SeqId(slot), whole, whole)
 }
 
 // spare is the sequence beyond the slots, in which nothing is ever decoded.

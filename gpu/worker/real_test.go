@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -44,6 +45,7 @@ func TestReal_NothingStaysInTheSlots(t *testing.T) {
 		t.Fatalf("%+v", alone)
 	}
 
+	goroutines := runtime.NumGoroutine()
 	var wg sync.WaitGroup
 	for i := range 20 {
 		wg.Go(func() {
@@ -83,6 +85,7 @@ func TestReal_NothingStaysInTheSlots(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	testkit.Eventually(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= goroutines })
 	// Park waits for those who are still on their way out; here the same without it.
 	h := svc.models["m"]
 	if err := h.alone(t.Context(), func() error {
