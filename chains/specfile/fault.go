@@ -48,14 +48,14 @@ func (p *parser) faultAt(line, col int, format string, args ...any) {
 func (p *parser) syntax(err error) {
 	var load *yaml.LoadError
 	if !errors.As(err, &load) {
-		p.faultAt(0, 0, "%v", err)
+		p.faultAt(1, 1, "%v", err)
 		return
 	}
 	msg := load.Message
 	if load.ContextMsg != "" {
 		msg = load.ContextMsg + ": " + msg
 	}
-	p.faultAt(load.Mark.Line, load.Mark.Column, "%s", msg)
+	p.faultAt(max(1, load.Mark.Line), max(1, load.Mark.Column), "%s", msg)
 }
 
 // err returns all faults in the order of the file.

@@ -106,6 +106,9 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := Parse("x.yaml", data)
 		if err != nil {
+			if !placed.MatchString(err.Error()) {
+				t.Errorf("%v has no place", err)
+			}
 			return
 		}
 		file := Format(c)

@@ -1,6 +1,9 @@
 package specfile
 
 import (
+	"bytes"
+	"errors"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -40,19 +43,31 @@ type parser struct {
 
 func (p *parser) load(data []byte) *yaml.Node {
 	if len(data) > maxBytes {
-		p.faultAt(0, 0, "the file has %d bytes; the limit is %d", len(data), maxBytes)
+		p.faultAt(1, 1, "the file has %d bytes; the limit is %d", len(data), maxBytes)
 		return nil
 	}
 	p.lines = linesOf(data)
-	var doc yaml.Node
-	err := yaml.Load(data, &doc,
+	loader, err := yaml.NewLoader(bytes.NewReader(data),
 		yaml.WithPlugin(loaderlimits.New(loaderlimits.DepthValue(maxDepth), loaderlimits.AliasValue(0))))
 	if err != nil {
 		p.syntax(err)
 		return nil
 	}
-	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 {
+	var doc, second yaml.Node
+	switch err := loader.Load(&doc); {
+	case errors.Is(err, io.EOF):
 		p.faultAt(1, 1, "the file is empty; begin with chain: NAME")
+		return nil
+	case err != nil:
+		p.syntax(err)
+		return nil
+	}
+	switch err := loader.Load(&second); {
+	case err == nil:
+		p.fault(&second, "a second document begins; a file has one chain")
+		return nil
+	case !errors.Is(err, io.EOF):
+		p.syntax(err)
 		return nil
 	}
 	before := len(p.faults)

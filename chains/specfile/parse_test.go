@@ -2,6 +2,7 @@ package specfile
 
 import (
 	"errors"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -101,10 +102,11 @@ func TestParse_Faults(t *testing.T) {
 		name, yaml string
 		want       []string
 	}{
-		{"empty", "", []string{"x.yaml: yaml: no documents in stream"}},
-		{"only a comment", "# nothing\n", []string{"x.yaml: yaml: no documents in stream"}},
+		{"empty", "", []string{"x.yaml:1:1: the file is empty; begin with chain: NAME"}},
+		{"only a comment", "# nothing\n", []string{"x.yaml:1:1: the file is empty; begin with chain: NAME"}},
 		{"null", "~\n", []string{"x.yaml:1:1: a chain is a mapping of keys to values, not nothing"}},
-		{"two documents", "chain: a\n---\nchain: b\n", []string{"x.yaml: yaml: expected single document, found multiple"}},
+		{"two documents", "chain: a\n---\nchain: b\n", []string{"x.yaml:2:1: a second document begins; a file has one chain"}},
+		{"a broken second document", "chain: a\n---\n[", []string{"x.yaml:4:1: while parsing a flow node: did not find expected node content"}},
 		{"not yaml", "chain: [a\n", []string{"x.yaml:2:1: while parsing a flow sequence: did not find expected ',' or ']'"}},
 		{"a second colon", "chain: a: b\n", []string{"x.yaml:1:9: mapping values are not allowed in this context"}},
 		{"a list", "- a\n", []string{"x.yaml:1:1: a chain is a mapping of keys to values, not a list"}},
@@ -192,6 +194,9 @@ steps:
 	}
 }
 
+// placed is what begins every fault's text.
+var placed = regexp.MustCompile(`^x\.yaml:[1-9]\d*:[1-9]\d*: `)
+
 func TestParse_IsBounded(t *testing.T) {
 	bomb := "a: &a [x]\n"
 	for c := byte('b'); c < 'z'; c++ {
@@ -209,6 +214,9 @@ func TestParse_IsBounded(t *testing.T) {
 			_, err := Parse("x.yaml", []byte(data))
 			if err == nil {
 				t.Fatal("no error")
+			}
+			if !placed.MatchString(err.Error()) {
+				t.Errorf("%.200v has no place", err)
 			}
 			if lines := strings.Count(err.Error(), "\n") + 1; lines > maxFaults+1 {
 				t.Errorf("%d lines of faults, want at most %d", lines, maxFaults+1)

@@ -23,8 +23,12 @@ import (
 
 // Build builds the project at dir and leaves its bundle in DIR/.catenary. It needs Go for functions and chains that are Go
 // packages, and tells progress on talk. Equal sources give an equal bundle. Its error joins the faults of all parts, each
-// with the place in catenary.yaml, or in a chain's file, that is to be changed.
+// with the place in catenary.yaml, or in a chain's file, that is to be changed. A build that fails, or is killed, leaves no
+// bundle: a deploy would send what the project was before.
 func Build(ctx context.Context, dir string, talk io.Writer) (*Bundle, error) {
+	if err := forget(dir); err != nil {
+		return nil, err
+	}
 	file, err := Load(dir)
 	if err != nil {
 		return nil, err

@@ -27,11 +27,11 @@ type Bundle struct {
 const bundleFile = "bundle.json"
 
 // Open reads the bundle that Build left in the project at dir. It returns an error wrapping functions.ErrNotFound if there
-// is none.
+// is none: the latest build failed, or there was none.
 func Open(dir string) (*Bundle, error) {
 	data, err := os.ReadFile(filepath.Join(dir, Folder, bundleFile))
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %s has not been built: run catenary build %s", functions.ErrNotFound, dir, dir)
+		return nil, fmt.Errorf("%w: %s has not been built: run catenary build %s (a build that fails leaves nothing to deploy)", functions.ErrNotFound, dir, dir)
 	}
 	if err != nil {
 		return nil, err
@@ -41,6 +41,15 @@ func Open(dir string) (*Bundle, error) {
 		return nil, fmt.Errorf("%w: %s: %w: build it again", functions.ErrInvalid, filepath.Join(dir, Folder, bundleFile), err)
 	}
 	return b, nil
+}
+
+// forget removes the bundle of the project at dir, if there is one. Its blobs stay: they are named by their bytes, and the
+// next bundle may need them.
+func forget(dir string) error {
+	if err := os.Remove(filepath.Join(dir, Folder, bundleFile)); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // OpenBlob opens the bytes with that digest, and returns their count. The caller closes what it returns.

@@ -147,8 +147,8 @@ func TestBuild_Faults(t *testing.T) {
 		{"a program without this chain", "chains: [{name: a, package: .}]\n", goPackage("import \"fmt\"\n\nfunc main() { fmt.Println(`{\"chains\":[{\"spec\":{\"name\":\"b\"}}]}`) }\n"),
 			[]string{"DIR/catenary.yaml:1:17: chain a: not found: package . passes b to sdk.Main; rename one of them"}, functions.ErrNotFound},
 		{"types that a manifest can't have", "functions: [{name: a, kind: plugin, source: .}]\n",
-			goPackage("import \"fmt\"\n\nfunc main() { fmt.Println(`{\"functions\":[{\"name\":\"a\",\"in\":{\"stream\":true,\"schema\":{}},\"out\":{}}]}`) }\n"),
-			[]string{`DIR/catenary.yaml:1:13: function "a": out has no schema`, `DIR/catenary.yaml:1:13: function "a": a stream as input is not supported yet`}, functions.ErrInvalid},
+			goPackage("import \"fmt\"\n\nfunc main() { fmt.Println(`{\"functions\":[{\"name\":\"a\",\"in\":{},\"out\":{}}]}`) }\n"),
+			[]string{`DIR/catenary.yaml:1:13: function "a": in has no schema`, `DIR/catenary.yaml:1:13: function "a": out has no schema`}, functions.ErrInvalid},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := write(t, tt.files)
@@ -171,6 +171,40 @@ func TestBuild_Faults(t *testing.T) {
 			}
 			if _, err := Open(dir); !errors.Is(err, functions.ErrNotFound) {
 				t.Errorf("it left a bundle: %v", err)
+			}
+		})
+	}
+}
+
+// TestBuild_FailedLeavesNoBundle: what a deploy would send is gone as soon as a build begins that may fail.
+func TestBuild_FailedLeavesNoBundle(t *testing.T) {
+	files := map[string]string{FileName: commandProject, "say.wasm": "bytes of say", "c.yaml": "chain: c\nsteps: [{call: say}]\n"}
+	for name, text := range map[string]string{
+		FileName: "functions: [", "c.yaml": "chain: c\n", "say.wasm": "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := write(t, files)
+			change := func(text string) {
+				if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := Build(t.Context(), dir, io.Discard); err != nil {
+				t.Fatal(err)
+			}
+			change(text)
+			if _, err := Build(t.Context(), dir, io.Discard); err == nil {
+				t.Fatal("the build passed")
+			}
+			if _, err := Open(dir); !errors.Is(err, functions.ErrNotFound) || !strings.Contains(err.Error(), "run catenary build") {
+				t.Errorf("got %v, want that there is no bundle, with the remedy", err)
+			}
+			change(files[name])
+			if _, err := Build(t.Context(), dir, io.Discard); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Open(dir); err != nil {
+				t.Errorf("built again: %v", err)
 			}
 		})
 	}
