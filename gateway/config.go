@@ -18,7 +18,7 @@ type Config struct {
 	// CallTimeout is the longest run whose input comes as a whole; no caller may ask for more. A run whose input is
 	// streamed may take any time, unless its caller sets a limit. Default 60 s.
 	CallTimeout time.Duration
-	// StreamIdle is how long a run whose input is streamed may go without an item, in or out. Default 5 min.
+	// StreamIdle is how long a run whose caller gets items as they come may go without one, in or out. Default 5 min.
 	StreamIdle time.Duration
 	// DeployTimeout is the longest deploy: it may compile and boot what it deploys. Default 10 min.
 	DeployTimeout time.Duration

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/catenary-run/catenary/chains/spec"
 	"github.com/catenary-run/catenary/functions"
 	"github.com/catenary-run/catenary/functions/invokertest"
@@ -406,7 +407,7 @@ func newWorld(t *testing.T, change func(*Config), more ...invokertest.Function) 
 	t.Cleanup(srv.Close)
 	t.Cleanup(w.http.CloseIdleConnections)
 	w.url = srv.URL
-	w.rpc = catenaryv1.NewChainServiceClient(w.http, w.url)
+	w.rpc = catenaryv1.NewChainServiceClient(w.http, w.url, connect.WithAcceptCompression("gzip", nil, nil))
 	if _, err := w.rpc.Deploy(t.Context(), w.bundle()); err != nil {
 		t.Fatal(err)
 	}

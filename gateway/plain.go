@@ -52,7 +52,7 @@ func (s *Server) plainRun(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set(headerRun, id)
 	w.Header().Set(headerGraph, string(c.Hash()))
 	if wantsEvents(r) {
-		return s.eventRun(ctx, w, r, run{id: id, door: "sse", chain: c, in: functions.Items(in)})
+		return s.eventRun(ctx, w, r, run{id: id, door: "sse", chain: c, in: functions.Items(in), idle: s.cfg.StreamIdle})
 	}
 	a := s.newAnswer(w, c.Out())
 	_, err = s.execute(ctx, run{id: id, door: "plain", chain: c, in: functions.Items(in), out: func(_ context.Context, it functions.Item) error { return a.item(it) }})

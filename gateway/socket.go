@@ -146,13 +146,11 @@ func (k *socket) run(parent context.Context) error {
 			defer stop()
 		}
 	}
-	r := run{id: newID(), door: "websocket", chain: k.chain, in: in, hurry: k.line.hurry,
+	r := run{id: newID(), door: "websocket", chain: k.chain, in: in, hurry: k.line.hurry, idle: k.s.cfg.StreamIdle,
 		out: func(_ context.Context, it functions.Item) error { return k.item(it) }}
 	r.tell(k, open.Observe, cancel)
 	k.line.flow(k.s.cfg.StreamIdle + writeGrace)
-	if k.chain.In().Stream {
-		r.idle = k.s.cfg.StreamIdle
-	} else {
+	if !k.chain.In().Stream {
 		ctx = limit
 	}
 	defer context.AfterFunc(ctx, k.line.hurry)()

@@ -49,7 +49,7 @@ func (s *Server) streamRun(ctx context.Context, stream *duplex) error {
 	defer s.metrics.stream("stream")()
 	rep := &replies{stream: stream, line: line, gone: func(err error) { cancel(errGone(err)) }}
 	r := run{
-		id: newID(), door: "stream", chain: ch, hurry: line.hurry,
+		id: newID(), door: "stream", chain: ch, hurry: line.hurry, idle: s.cfg.StreamIdle,
 		out: func(_ context.Context, it functions.Item) error { return rep.item(ch.Out().Schema, it, open.Items) },
 		// A failure to send ends the run through its context.
 		turnOver: func(turn uint64) {
@@ -82,7 +82,7 @@ func (s *Server) streamRun(ctx context.Context, stream *duplex) error {
 	line.flow(s.cfg.StreamIdle + writeGrace)
 	defer context.AfterFunc(ctx, line.hurry)()
 	in := newIntake(!ch.opens)
-	r.in, r.idle = in, s.cfg.StreamIdle
+	r.in = in
 	rn, err := s.start(ctx, r)
 	if err != nil {
 		s.metrics.answered("stream", err)

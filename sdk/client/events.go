@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"time"
 
-	"connectrpc.com/connect"
 	"github.com/catenary-run/catenary/functions"
 	catenaryv1 "github.com/catenary-run/catenary/gateway/catenary/v1"
 )
@@ -27,12 +26,15 @@ type Timing struct {
 type Observed struct {
 	Step string
 	Seq  uint64
+	Turn uint64
 	JSON json.RawMessage
 }
 
 // Value is one item of a chain's output, with the bytes of its blobs.
 type Value struct {
 	Seq   uint64
+	Turn  uint64
+	Time  time.Time // zero if nobody said
 	JSON  json.RawMessage
 	Blobs []functions.Attachment
 }
@@ -40,9 +42,13 @@ type Value struct {
 // Event is one message of a run: exactly one field is set.
 type Event struct {
 	Value    *Value
+	TurnOver *TurnOver
 	Observed *Observed
 	Timing   *Timing // at the end, one for each step, if something is observed
 }
+
+// TurnOver says that a turn was interrupted: nothing of it comes any more.
+type TurnOver struct{ Turn uint64 }
 
 // Result is the whole answer of a run.
 type Result struct {
@@ -114,14 +120,19 @@ const maxDescription = 4 << 20
 // ranging cancels the run.
 func (c *Client) Events(ctx context.Context, chain string, in json.RawMessage, observe ...string) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		r, err := c.open(ctx, &catenaryv1.Open{Chain: chain, Observe: observe}, &catenaryv1.StreamRequest{Kind: &catenaryv1.StreamRequest_Json{Json: in}})
+		d, err := c.open(ctx, &catenaryv1.Open{Chain: chain, Observe: observe})
 		if err != nil {
 			yield(Event{}, err)
 			return
 		}
-		defer r.close()
+		defer d.close()
+		if err := d.send(ctx, &catenaryv1.StreamRequest{Kind: &catenaryv1.StreamRequest_Json{Json: in}}); err != nil && !errors.Is(err, io.EOF) {
+			yield(Event{}, err)
+			return
+		}
+		d.closeSend()
 		for {
-			ev, err := r.event()
+			ev, err := d.event(ctx)
 			if errors.Is(err, io.EOF) {
 				return
 			}
@@ -129,119 +140,6 @@ func (c *Client) Events(ctx context.Context, chain string, in json.RawMessage, o
 				return
 			}
 		}
-	}
-}
-
-// reply is the reply of a Stream that goes on.
-type reply struct {
-	c      *Client
-	ctx    context.Context // of the call, for its cause; a reply lives within one call
-	cancel context.CancelFunc
-	stream *connect.BidiStreamForClientSimple[catenaryv1.StreamRequest, catenaryv1.StreamResponse]
-	// blobs came before the value that they belong to; the last may still grow.
-	blobs []functions.Attachment
-	grows bool
-	ended bool
-}
-
-// open begins a run: the caller closes the reply.
-func (c *Client) open(parent context.Context, open *catenaryv1.Open, in *catenaryv1.StreamRequest) (*reply, error) {
-	ctx, cancel := context.WithCancel(parent)
-	stream, err := c.chains.Stream(ctx)
-	if err != nil {
-		cancel()
-		return nil, c.failure(parent, err)
-	}
-	r := &reply{c: c, ctx: parent, cancel: cancel, stream: stream}
-	for _, m := range []*catenaryv1.StreamRequest{{Kind: &catenaryv1.StreamRequest_Open{Open: open}}, in} {
-		if err := stream.Send(m); err != nil && !errors.Is(err, io.EOF) { // EOF: the reply says why
-			r.close()
-			return nil, c.failure(parent, err)
-		}
-	}
-	_ = stream.CloseRequest()
-	return r, nil
-}
-
-// close ends the run if it goes on.
-func (r *reply) close() {
-	if !r.ended {
-		r.cancel()
-	}
-	for {
-		if _, err := r.stream.Receive(); err != nil {
-			break
-		}
-	}
-	_ = r.stream.CloseResponse()
-	r.cancel()
-}
-
-// message returns the next message but for blob chunks and the end: that is io.EOF, or the run's error.
-func (r *reply) message() (*catenaryv1.StreamResponse, error) {
-	for {
-		m, err := r.stream.Receive()
-		if errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("%w: server %s: the reply broke off before its end", functions.ErrUnavailable, r.c.base)
-		}
-		if err != nil {
-			return nil, r.c.failure(r.ctx, err)
-		}
-		switch k := m.Kind.(type) {
-		case *catenaryv1.StreamResponse_End:
-			r.ended = true
-			if k.End.Error != nil {
-				return nil, k.End.Error.Err()
-			}
-			return nil, io.EOF
-		case *catenaryv1.StreamResponse_Blob:
-			if err := r.chunk(k.Blob); err != nil {
-				return nil, err
-			}
-		default:
-			return m, nil
-		}
-	}
-}
-
-// chunk takes the next bytes of a blob.
-func (r *reply) chunk(b *catenaryv1.BlobChunk) error {
-	if !r.grows {
-		r.blobs = append(r.blobs, functions.Attachment{Blob: functions.Blob{Digest: functions.Digest(b.Digest), Type: b.Type}})
-	}
-	a := &r.blobs[len(r.blobs)-1]
-	a.Data = append(a.Data, b.Data...)
-	a.Size = int64(len(a.Data))
-	if a.Size > maxMessage {
-		return fmt.Errorf("%w: a blob of more than %d bytes", functions.ErrOutputLimit, maxMessage)
-	}
-	if r.grows = !b.Last; !r.grows {
-		if functions.DigestOf(a.Data) != a.Digest {
-			return fmt.Errorf("%w: the bytes of blob %s are not those that its digest names", functions.ErrInvalid, a.Digest.Short())
-		}
-		r.c.held.put(*a)
-	}
-	return nil
-}
-
-// event returns the next event, io.EOF after a run that went well, or how it failed.
-func (r *reply) event() (Event, error) {
-	for {
-		m, err := r.message()
-		if err != nil {
-			return Event{}, err
-		}
-		switch k := m.Kind.(type) {
-		case *catenaryv1.StreamResponse_Item:
-			v := &Value{Seq: k.Item.Seq, JSON: k.Item.Json, Blobs: r.blobs}
-			r.blobs = nil
-			return Event{Value: v}, nil
-		case *catenaryv1.StreamResponse_Observed:
-			return Event{Observed: &Observed{Step: k.Observed.Step, Seq: k.Observed.Seq, JSON: k.Observed.Json}}, nil
-		case *catenaryv1.StreamResponse_Timing:
-			t := newTiming(k.Timing)
-			return Event{Timing: &t}, nil
-		} // a kind that this client does not know is none that it asked for
 	}
 }
 

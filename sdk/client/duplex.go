@@ -1,0 +1,221 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/catenary-run/catenary/functions"
+	catenaryv1 "github.com/catenary-run/catenary/gateway/catenary/v1"
+)
+
+// duplex is one run over Stream. One goroutine may send while another receives; close may be called by any, last.
+type duplex struct {
+	c      *Client
+	parent context.Context // of the run, for its cause: a duplex lives within it
+	cancel context.CancelCauseFunc
+	stream *connect.BidiStreamForClientSimple[catenaryv1.StreamRequest, catenaryv1.StreamResponse]
+
+	abort   func() bool   // keeps the end of the context from closing the reply
+	aborted chan struct{} // closed when that is done
+
+	sending sync.Mutex // held while one message is sent
+	shut    bool       // our side is closed; sending is held
+
+	// Of the goroutine that receives.
+	blobs []functions.Attachment // that came before the value that they belong to
+	grows bool                   // the last of them is not whole yet
+	ended bool
+	over  error // how it ended
+}
+
+// open begins a run: the caller closes it.
+func (c *Client) open(parent context.Context, open *catenaryv1.Open) (*duplex, error) {
+	ctx, cancel := context.WithCancelCause(parent)
+	stream, err := c.chains.Stream(ctx)
+	if err != nil {
+		cancel(nil)
+		return nil, c.failure(parent, err)
+	}
+	d := &duplex{c: c, parent: ctx, cancel: cancel, stream: stream}
+	// While a send waits for the peer, net/http does not see that the context has ended, but it sees this.
+	d.aborted = make(chan struct{})
+	d.abort = context.AfterFunc(ctx, func() {
+		defer close(d.aborted)
+		_ = stream.CloseResponse()
+	})
+	if err := d.send(parent, &catenaryv1.StreamRequest{Kind: &catenaryv1.StreamRequest_Open{Open: open}}); err != nil && !errors.Is(err, io.EOF) {
+		d.close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// send sends one message; it waits while the server is behind. It returns io.EOF if the run has ended: how, tells event.
+// If ctx ends meanwhile the run does.
+func (d *duplex) send(ctx context.Context, m *catenaryv1.StreamRequest) error {
+	defer d.bound(ctx)()
+	d.sending.Lock()
+	defer d.sending.Unlock()
+	if d.shut {
+		return fmt.Errorf("%w: the input has been closed", functions.ErrClosed)
+	}
+	err := d.stream.Send(m)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return d.c.failure(d.parent, err)
+	}
+	return err
+}
+
+// bound ends the run when ctx ends, until the returned func is called.
+func (d *duplex) bound(ctx context.Context) (release func() bool) {
+	return context.AfterFunc(ctx, func() { d.cancel(context.Cause(ctx)) })
+}
+
+// closeSend ends the input.
+func (d *duplex) closeSend() {
+	d.sending.Lock()
+	defer d.sending.Unlock()
+	if !d.shut {
+		d.shut = true
+		_ = d.stream.CloseRequest() // a broken connection shows in the reply
+	}
+}
+
+// close ends the run if it goes on. It waits until nothing of it is left here.
+func (d *duplex) close() {
+	if !d.ended {
+		d.cancel(nil)
+	}
+	d.closeSend()
+	for {
+		if _, err := d.stream.Receive(); err != nil {
+			break
+		}
+	}
+	if d.abort() {
+		_ = d.stream.CloseResponse()
+	} else {
+		<-d.aborted
+	}
+	d.cancel(nil)
+}
+
+// message returns the next message but for blob chunks and the end: that is io.EOF, or the run's error. If ctx ends
+// meanwhile the run does.
+func (d *duplex) message(ctx context.Context) (*catenaryv1.StreamResponse, error) {
+	if d.over != nil {
+		return nil, d.over
+	}
+	defer d.bound(ctx)()
+	for {
+		m, err := d.stream.Receive()
+		if errors.Is(err, io.EOF) {
+			err = fmt.Errorf("%w: server %s: the reply broke off before its end", functions.ErrUnavailable, d.c.base)
+		} else if err != nil {
+			err = d.c.failure(d.parent, err)
+		} else if end := m.GetEnd(); end != nil {
+			d.ended = true
+			d.closeSend() // the server waits for this
+			if err = end.Error.Err(); err == nil {
+				err = io.EOF
+			}
+		} else if chunk := m.GetBlob(); chunk != nil {
+			err = d.chunk(chunk)
+		}
+		if err != nil {
+			d.over = err
+			return nil, err
+		}
+		if m.GetBlob() == nil {
+			return m, nil
+		}
+	}
+}
+
+// chunk takes the next bytes of a blob.
+func (d *duplex) chunk(b *catenaryv1.BlobChunk) error {
+	if !d.grows {
+		d.blobs = append(d.blobs, functions.Attachment{Blob: functions.Blob{Digest: functions.Digest(b.Digest), Type: b.Type}})
+	}
+	a := &d.blobs[len(d.blobs)-1]
+	a.Data = append(a.Data, b.Data...)
+	a.Size = int64(len(a.Data))
+	if a.Size > maxMessage {
+		return fmt.Errorf("%w: a blob of more than %d bytes", functions.ErrOutputLimit, maxMessage)
+	}
+	if d.grows = !b.Last; !d.grows {
+		if functions.DigestOf(a.Data) != a.Digest {
+			return fmt.Errorf("%w: the bytes of blob %s are not those that its digest names", functions.ErrInvalid, a.Digest.Short())
+		}
+		d.c.held.put(*a)
+	}
+	return nil
+}
+
+// event returns the next event, io.EOF after a run that went well, or how it failed.
+func (d *duplex) event(ctx context.Context) (Event, error) {
+	for {
+		m, err := d.message(ctx)
+		if err != nil {
+			return Event{}, err
+		}
+		if k := m.GetItem(); k != nil {
+			v := &Value{Seq: k.Seq, Turn: k.Turn, Time: unixTime(k.TimeUnixNanos), JSON: k.Json, Blobs: d.blobs}
+			d.blobs = nil
+			return Event{Value: v}, nil
+		}
+		if ev, ok := sideEvent(m); ok {
+			return ev, nil
+		} // a kind that this client does not know is none that it asked for
+	}
+}
+
+// sideEvent returns what a message tells beside the items.
+func sideEvent(m *catenaryv1.StreamResponse) (Event, bool) {
+	switch k := m.Kind.(type) {
+	case *catenaryv1.StreamResponse_TurnOver:
+		return Event{TurnOver: &TurnOver{k.TurnOver.GetTurn()}}, true
+	case *catenaryv1.StreamResponse_Observed:
+		return Event{Observed: &Observed{Step: k.Observed.Step, Seq: k.Observed.Seq, Turn: k.Observed.Turn, JSON: k.Observed.Json}}, true
+	case *catenaryv1.StreamResponse_Timing:
+		t := newTiming(k.Timing)
+		return Event{Timing: &t}, true
+	}
+	return Event{}, false
+}
+
+// item takes the next item of a run that was opened for items. Side gets what comes beside them; if it returns true, item
+// returns without one.
+func (d *duplex) item(ctx context.Context, chain string, side func(Event) bool) (functions.Item, error) {
+	for {
+		m, err := d.message(ctx)
+		if err != nil {
+			return functions.Item{}, err
+		}
+		if k := m.GetItem(); k != nil {
+			it, err := k.GetItem().Functions()
+			if err != nil {
+				return functions.Item{}, fmt.Errorf("output of chain %s: %w", chain, err)
+			}
+			for _, a := range it.Blobs {
+				d.c.held.put(a)
+			}
+			return it, nil
+		}
+		if ev, ok := sideEvent(m); ok && side(ev) {
+			return functions.Item{}, nil
+		}
+	}
+}
+
+func unixTime(nanos int64) time.Time {
+	if nanos == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, nanos)
+}
