@@ -116,6 +116,7 @@ func threads(t *testing.T) int {
 func TestHandles_NothingIsLeftOfCalls(t *testing.T) {
 	const n = 1000
 	code := loadDuplex(t, nil)
+	image := imageOf(t, code)
 	var inst sandbox.Instance
 	rnd := rand.New(rand.NewPCG(1, 2))
 	before := runtime.NumGoroutine()
@@ -163,7 +164,11 @@ func TestHandles_NothingIsLeftOfCalls(t *testing.T) {
 		open.Add(host.open.Load())
 		switch err := inst.Reset(t.Context()); {
 		case err == nil:
-			resets++
+			if resets++; resets%10 == 0 {
+				if err := image.differs(inst); err != nil {
+					t.Fatalf("after call %d: %v", i, err)
+				}
+			}
 		case errors.Is(err, sandbox.ErrSpent):
 			check(t, inst.Close())
 			inst = nil

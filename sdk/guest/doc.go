@@ -22,6 +22,7 @@
 //   - A module serves one function.
 //   - Under Serve every wait inside the SDK (an input, an output, a model) blocks all goroutines of the guest. time.Sleep
 //     does not.
+//   - Under Serve a context of sdk.TurnContext does not end with its turn; what a model is asked for under it does.
 //   - Under ServeDuplex the call's context ends when the call is cancelled, and so does every wait of the SDK: return then.
 //     After a tenth of a second the guest is stopped where it is. Under Serve it is stopped at once.
 //   - Under ServeDuplex a goroutine that never waits keeps the others from running, as ever in a guest, which has one

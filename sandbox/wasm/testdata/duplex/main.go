@@ -243,9 +243,10 @@ func (c *call) busy(other func(got func() bool)) error {
 		got.Store(true)
 	})
 	turns := 0
-	c.log("busy")
 	other(func() bool {
-		turns++
+		if turns++; turns == 1000 {
+			c.log("busy") // the reader waits by now
+		}
 		return got.Load()
 	})
 	reader.Wait()
