@@ -2,13 +2,15 @@
 //
 // [Open] finds the library in a folder, checks that it is the release that our bindings were made for, and returns the
 // [Engine]. Engine.Load reads a file into a [Model], which goes to sleep and back with Park and Wake. Model.Start begins
-// a [Generation] in one of its slots, which is decoded turn by turn with Next. [Inspect] reads a GGUF file's header in Go, before any C sees the file.
+// a [Generation] in one of its slots, which is decoded turn by turn with Next. [Inspect] reads a GGUF file's header in
+// Go, before any C sees the file.
 //
 // The library and its Go bindings (yzma) are ONE pinned pair: the bindings mirror C structs field by field, so a
 // library of another release would corrupt memory instead of failing. Open refuses it.
 //
 // The slots are sequences of one context, each with a buffer of its own as long as the model's context. A slot keeps what
-// it has read: a prompt that begins with it is decoded from there. Clear overwrites the buffer with zeros.
+// it has read: a prompt that begins with it is decoded from there. Clear has the buffer overwritten with zeros before
+// anything else is decoded.
 //
 // Caveats:
 //   - Only the worker process may use this package: a fault in C ends the process. The bindings keep global state, so
