@@ -39,20 +39,22 @@ func (h *handler) Invoke(ctx context.Context, stream *invokeStream) error {
 	if err != nil {
 		return gateway.WireError(err)
 	}
-	in := functions.NewStream(0, 0)
+	rep := &reply{stream: stream}
+	// A caller that keeps to its credit never finds it full, but for one item larger than that.
+	in := functions.NewStream(aheadItems, aheadBytes+maxMessage)
 	var reader sync.WaitGroup
-	reader.Go(func() { readInput(ctx, stream, in) })
+	reader.Go(func() { readInput(ctx, stream, in, call.Turns) })
 
 	out := functions.SinkFunc(func(_ context.Context, it functions.Item) error {
-		if err := stream.Send(&catenaryv1.InvokeResponse{Kind: &catenaryv1.InvokeResponse_Item{Item: catenaryv1.NewItem(it)}}); err != nil {
+		if err := rep.send(&catenaryv1.InvokeResponse{Kind: &catenaryv1.InvokeResponse_Item{Item: catenaryv1.NewItem(it)}}); err != nil {
 			return gone(ctx, err)
 		}
 		return nil
 	})
-	timing, err := h.node.Invoke(ctx, call, in, out)
+	timing, err := h.node.Invoke(ctx, call, &reporting{in: in, rep: rep}, out)
 	in.CloseRecv(nil) // what still comes is dropped
 	end := &catenaryv1.InvokeEnd{Error: catenaryv1.NewFailure(err), Timing: catenaryv1.NewTiming(call.Step, timing)}
-	sendErr := stream.Send(&catenaryv1.InvokeResponse{Kind: &catenaryv1.InvokeResponse_End{End: end}})
+	sendErr := rep.send(&catenaryv1.InvokeResponse{Kind: &catenaryv1.InvokeResponse_End{End: end}})
 	// The caller closes its side when it sees the end, and a caller that is gone closes it too: so this wait is short.
 	reader.Wait()
 	if sendErr != nil {
@@ -75,6 +77,9 @@ func openCall(stream *invokeStream) (functions.Call, error) {
 		return functions.Call{}, fmt.Errorf("%w: the first message must be call", functions.ErrInvalid)
 	}
 	call := functions.Call{Chain: m.Chain, Step: m.Step, Run: m.Run}
+	if m.Turns {
+		call.Turns = functions.NewTurns()
+	}
 	if call.Ref, err = m.Ref.Functions(); err != nil {
 		return call, err
 	}
@@ -84,7 +89,7 @@ func openCall(stream *invokeStream) (functions.Call, error) {
 
 // readInput passes the caller's items on to in, until the caller closes its side. It goes on reading when nobody takes
 // the items any more: only so does it see the end.
-func readInput(ctx context.Context, stream *invokeStream, in *functions.Stream) {
+func readInput(ctx context.Context, stream *invokeStream, in *functions.Stream, turns *functions.Turns) {
 	for {
 		m, err := stream.Receive()
 		if err != nil { // after an end of the input this changes nothing
@@ -106,8 +111,12 @@ func readInput(ctx context.Context, stream *invokeStream, in *functions.Stream) 
 			}
 		case *catenaryv1.InvokeRequest_End:
 			in.CloseSend(k.End.GetError().Err())
+		case *catenaryv1.InvokeRequest_Over:
+			if turns != nil {
+				turns.Advance(k.Over)
+			}
 		default:
-			in.CloseSend(fmt.Errorf("%w: a message that is neither item nor end", functions.ErrInvalid))
+			in.CloseSend(fmt.Errorf("%w: a message that is none of item, end and over", functions.ErrInvalid))
 		}
 	}
 }

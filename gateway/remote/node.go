@@ -87,12 +87,27 @@ func (n *Node) invoke(parent context.Context, call functions.Call, in functions.
 	if err != nil {
 		return functions.Timing{}, n.failure(parent, err)
 	}
+	// While a send waits for the node, net/http does not see that the context has ended, but it sees this.
+	closed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(closed)
+		_ = stream.CloseResponse()
+	})
 	sending, stopSending := context.WithCancel(ctx)
 	defer stopSending()
+	s := &sender{stream: stream}
 	var sender sync.WaitGroup
-	sender.Go(func() { sendInput(sending, stream, call, in) })
+	sender.Go(func() {
+		if !s.call(call) {
+			return
+		}
+		if call.Turns != nil {
+			sender.Go(func() { s.turns(sending, call.Turns) })
+		}
+		s.input(sending, in)
+	})
 
-	end, err := n.receive(parent, ctx, stream, out)
+	end, err := n.receive(parent, ctx, stream, out, &s.credit)
 	if err != nil {
 		cancel() // the node hears of it as a reset, and a send that waits for it returns
 	}
@@ -104,7 +119,11 @@ func (n *Node) invoke(parent context.Context, call functions.Call, in functions.
 			break
 		}
 	}
-	_ = stream.CloseResponse()
+	if stop() {
+		_ = stream.CloseResponse()
+	} else {
+		<-closed
+	}
 	if err != nil {
 		return functions.Timing{}, err
 	}
@@ -114,7 +133,7 @@ func (n *Node) invoke(parent context.Context, call functions.Call, in functions.
 type clientStream = connect.BidiStreamForClientSimple[catenaryv1.InvokeRequest, catenaryv1.InvokeResponse]
 
 // receive passes the node's items on to out until the call's end.
-func (n *Node) receive(parent, ctx context.Context, stream *clientStream, out functions.Sink) (*catenaryv1.InvokeEnd, error) {
+func (n *Node) receive(parent, ctx context.Context, stream *clientStream, out functions.Sink, credit *credit) (*catenaryv1.InvokeEnd, error) {
 	for {
 		m, err := stream.Receive()
 		if err != nil {
@@ -129,37 +148,12 @@ func (n *Node) receive(parent, ctx context.Context, stream *clientStream, out fu
 			if err := out.Send(ctx, it); err != nil {
 				return nil, err
 			}
+		case *catenaryv1.InvokeResponse_Taken:
+			credit.taken(k.Taken)
 		case *catenaryv1.InvokeResponse_End:
 			return k.End, nil
 		default:
 			return nil, fmt.Errorf("node %s sent a message of a kind that is unknown here; are both of one version?", n.url)
-		}
-	}
-}
-
-// sendInput sends the call, then the items of in and how they ended. A failure to send shows when the reply is read.
-func sendInput(ctx context.Context, stream *clientStream, call functions.Call, in functions.Source) {
-	first := &catenaryv1.InvokeCall{
-		Ref: catenaryv1.NewRef(call.Ref), Models: catenaryv1.NewRefs(call.Models), Chain: call.Chain, Step: call.Step, Run: call.Run,
-	}
-	if stream.Send(&catenaryv1.InvokeRequest{Kind: &catenaryv1.InvokeRequest_Call{Call: first}}) != nil {
-		return
-	}
-	for {
-		it, err := in.Recv(ctx)
-		if ctx.Err() != nil {
-			return // the call has ended
-		}
-		if err != nil {
-			end := &catenaryv1.SourceEnd{}
-			if !errors.Is(err, io.EOF) {
-				end.Error = catenaryv1.NewFailure(err)
-			}
-			_ = stream.Send(&catenaryv1.InvokeRequest{Kind: &catenaryv1.InvokeRequest_End{End: end}})
-			return
-		}
-		if stream.Send(&catenaryv1.InvokeRequest{Kind: &catenaryv1.InvokeRequest_Item{Item: catenaryv1.NewItem(it)}}) != nil {
-			return
 		}
 	}
 }

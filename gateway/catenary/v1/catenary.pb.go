@@ -2053,6 +2053,7 @@ type InvokeCall struct {
 	Chain         string                 `protobuf:"bytes,3,opt,name=chain,proto3" json:"chain,omitempty"`
 	Step          string                 `protobuf:"bytes,4,opt,name=step,proto3" json:"step,omitempty"`
 	Run           string                 `protobuf:"bytes,5,opt,name=run,proto3" json:"run,omitempty"`
+	Turns         bool                   `protobuf:"varint,6,opt,name=turns,proto3" json:"turns,omitempty"` // the caller will tell which turns are over
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2120,6 +2121,13 @@ func (x *InvokeCall) GetRun() string {
 		return x.Run
 	}
 	return ""
+}
+
+func (x *InvokeCall) GetTurns() bool {
+	if x != nil {
+		return x.Turns
+	}
+	return false
 }
 
 type SourceEnd struct {
@@ -2647,14 +2655,15 @@ const file_gateway_catenary_v1_catenary_proto_rawDesc = "" +
 	"\x04item\x18\x02 \x01(\v2\x11.catenary.v1.ItemH\x00R\x04item\x12*\n" +
 	"\x03end\x18\x03 \x01(\v2\x16.catenary.v1.SourceEndH\x00R\x03end\x12\x14\n" +
 	"\x04over\x18\x04 \x01(\x04H\x00R\x04overB\x06\n" +
-	"\x04kind\"\x96\x01\n" +
+	"\x04kind\"\xac\x01\n" +
 	"\n" +
 	"InvokeCall\x12\"\n" +
 	"\x03ref\x18\x01 \x01(\v2\x10.catenary.v1.RefR\x03ref\x12(\n" +
 	"\x06models\x18\x02 \x03(\v2\x10.catenary.v1.RefR\x06models\x12\x14\n" +
 	"\x05chain\x18\x03 \x01(\tR\x05chain\x12\x12\n" +
 	"\x04step\x18\x04 \x01(\tR\x04step\x12\x10\n" +
-	"\x03run\x18\x05 \x01(\tR\x03run\"7\n" +
+	"\x03run\x18\x05 \x01(\tR\x03run\x12\x14\n" +
+	"\x05turns\x18\x06 \x01(\bR\x05turns\"7\n" +
 	"\tSourceEnd\x12*\n" +
 	"\x05error\x18\x01 \x01(\v2\x14.catenary.v1.FailureR\x05error\"\x85\x01\n" +
 	"\x0eInvokeResponse\x12'\n" +
