@@ -85,8 +85,8 @@ type goInstance struct{ fn invokertest.Function }
 
 func (i *goInstance) ID() string { return i.fn.Manifest.Name }
 
-func (i *goInstance) Serve(ctx context.Context, in functions.Source, out functions.Sink, _ functions.Host) error {
-	return i.fn.Serve(ctx, in, out)
+func (i *goInstance) Serve(ctx context.Context, in functions.Source, out functions.Sink, host functions.Host) error {
+	return i.fn.Serve(invokertest.WithTurns(ctx, host.Turns()), in, out)
 }
 
 func (i *goInstance) Reset(context.Context) error { return nil }

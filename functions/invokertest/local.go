@@ -13,7 +13,8 @@ import (
 // Function is a function in Go, with the manifest under which it is called.
 type Function struct {
 	Manifest *functions.Manifest
-	Serve    func(ctx context.Context, in functions.Source, out functions.Sink) error
+	// Serve serves one call. [TurnsOf] its context tells which turns are over.
+	Serve func(ctx context.Context, in functions.Source, out functions.Sink) error
 }
 
 // Setup is what an Invoker under test has to serve.
@@ -102,7 +103,20 @@ func (l *Local) Invoke(ctx context.Context, call functions.Call, in functions.So
 			err = &functions.InvokeError{Func: call.Ref.Name, Version: call.Ref.Digest, Err: err}
 		}
 	}()
-	return t, f.Serve(ctx, m, m)
+	return t, f.Serve(WithTurns(ctx, call.Turns), m, m)
+}
+
+type turnsKey struct{}
+
+// WithTurns returns the context of a call whose turns these are: an Invoker that calls Serve passes it.
+func WithTurns(ctx context.Context, turns *functions.Turns) context.Context {
+	return context.WithValue(ctx, turnsKey{}, turns)
+}
+
+// TurnsOf returns the turns of a call; nil if none is ever over.
+func TurnsOf(ctx context.Context) *functions.Turns {
+	turns, _ := ctx.Value(turnsKey{}).(*functions.Turns)
+	return turns
 }
 
 // meter counts what goes in and out of a call.

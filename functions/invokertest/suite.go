@@ -84,9 +84,9 @@ func testBlobs(t *testing.T, factory Factory) {
 // sentinels are all that a function can fail with.
 var sentinels = []error{
 	functions.ErrInvalid, functions.ErrNotFound, functions.ErrExists, functions.ErrConflict, functions.ErrDenied,
-	functions.ErrQueueFull, functions.ErrMemoryLimit, functions.ErrOutputLimit, functions.ErrTimeLimit,
+	functions.ErrQueueFull, functions.ErrMemoryLimit, functions.ErrOutputLimit, functions.ErrTimeLimit, functions.ErrIdleLimit,
 	functions.ErrColdStart, functions.ErrNoDevice, functions.ErrUnavailable, functions.ErrTrap, functions.ErrFunction,
-	functions.ErrClosed, context.DeadlineExceeded, context.Canceled,
+	functions.ErrClosed, functions.ErrInterrupted, context.DeadlineExceeded, context.Canceled,
 }
 
 func testErrors(t *testing.T, factory Factory) {
