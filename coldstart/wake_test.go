@@ -330,6 +330,10 @@ func TestWake_TimeLeavesOutReplacements(t *testing.T) {
 			time.Sleep(time.Second)
 			want(90 * ms)
 		}
+		for range 3 { // each waits for the next one's start: no instance is there in between
+			n.call(t, ref)
+			want(90 * ms)
+		}
 		time.Sleep(5 * time.Minute)
 		n.want(t, ref, Parked, 0)
 		n.call(t, ref)
