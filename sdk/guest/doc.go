@@ -32,6 +32,8 @@
 //   - Goroutines end with the call: the instance is put back to its image, or thrown away.
 //   - Random numbers of crypto/rand and of the functions of math/rand and math/rand/v2 are new in every call. A generator
 //     that init makes with a seed of its own is part of the image, and gives the same numbers in each.
+//   - Among cases that are ready, select goes through the same choices in every call: the runtime's own generator for that
+//     is part of the image. Spread load by math/rand.
 //   - Clocks go on from where the image was taken: time since init is not what passed since the deploy. The wall clock is
 //     right.
 //   - The host has the collector run late, since the instance ends soon; see debug.SetGCPercent to have it otherwise.
