@@ -50,7 +50,7 @@ func newPlain(ctx context.Context, file, cacheDir string) (*plain, error) {
 	return p, err
 }
 
-// host gives the guest the five imports of catenary_v1, for one item in and one out.
+// host gives the guest the imports of catenary_v1, for one item in and one out.
 func (p *plain) host(ctx context.Context) error {
 	i32, i64 := api.ValueTypeI32, api.ValueTypeI64
 	b := p.rt.NewHostModuleBuilder(abi.Module)
@@ -74,6 +74,11 @@ func (p *plain) host(ctx context.Context) error {
 		p.out = append(p.out[:0], b...)
 		s[0] = abi.Success
 	})
+	export("item_info", []api.ValueType{i32, i32}, []api.ValueType{i32}, func(_ context.Context, m api.Module, s []uint64) {
+		m.Memory().Write(uint32(s[1]), make([]byte, abi.InfoBytes))
+		s[0] = abi.Success
+	})
+	export("item_mark", []api.ValueType{i32, i64, i64}, []api.ValueType{i32}, func(_ context.Context, _ api.Module, s []uint64) { s[0] = abi.Success })
 	export("open", []api.ValueType{i32, i32}, []api.ValueType{i32}, func(_ context.Context, _ api.Module, s []uint64) { s[0] = api.EncodeI32(-abi.NoSys) })
 	export("log", []api.ValueType{i32, i32, i32}, nil, func(context.Context, api.Module, []uint64) {})
 	export("fail", []api.ValueType{i32, i32}, nil, func(context.Context, api.Module, []uint64) {})
