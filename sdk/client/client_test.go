@@ -156,6 +156,7 @@ func startOn(t *testing.T, through func(gateway.Node) gateway.Node) (*client.Cli
 			return err
 		}),
 	}
+	fns = append(fns, streamFunctions()...)
 	n.Invoker = invokertest.NewLocal(invokertest.Setup{Functions: fns})
 	st, err := store.Open("", t.TempDir())
 	if err != nil {
@@ -183,7 +184,7 @@ func startOn(t *testing.T, through func(gateway.Node) gateway.Node) (*client.Cli
 	for _, f := range fns {
 		b.Manifests = append(b.Manifests, *f.Manifest)
 	}
-	for _, ch := range []describer{shoutChain, lettersChain, measureChain, singChain, foreverChain} {
+	for _, ch := range []describer{shoutChain, lettersChain, measureChain, singChain, foreverChain, twiceChain, finalChain, loudChain} {
 		d, err := ch.Describe()
 		if err != nil {
 			t.Fatal(err)

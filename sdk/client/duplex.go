@@ -64,11 +64,14 @@ func (d *duplex) send(ctx context.Context, m *catenaryv1.StreamRequest) error {
 	if d.shut {
 		return fmt.Errorf("%w: the input has been closed", functions.ErrClosed)
 	}
-	err := d.stream.Send(m)
-	if err != nil && !errors.Is(err, io.EOF) {
+	switch err := d.stream.Send(m); {
+	case err == nil:
+		return nil
+	case d.parent.Err() == nil && errors.Is(err, io.EOF):
+		return io.EOF
+	default:
 		return d.c.failure(d.parent, err)
 	}
-	return err
 }
 
 // bound ends the run when ctx ends, until the returned func is called.
