@@ -160,7 +160,7 @@ func (b *builder) function(ctx context.Context, fn Function) []error {
 			return fault.at("artifact", err)
 		}
 	}
-	m.In, m.Out = contract.In, contract.Out
+	m.In, m.Out, m.Turns = contract.In, contract.Out, contract.Turns
 	if fn.Sample != nil {
 		var err error
 		if m.Sample, err = sample(m.In.Schema, fn.Sample); err != nil {

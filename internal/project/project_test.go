@@ -152,3 +152,17 @@ func TestBuild_DropsOldBlobs(t *testing.T) {
 		t.Errorf("the old blob is still there: %v", err)
 	}
 }
+
+// TestBuild_OpensTurns: what a function says of itself is in its manifest.
+func TestBuild_OpensTurns(t *testing.T) {
+	files := goPackage("import \"fmt\"\n\nfunc main() { fmt.Println(`{\"functions\":[{\"name\":\"a\",\"turns\":true," +
+		"\"in\":{\"schema\":{\"type\":\"string\"},\"stream\":true},\"out\":{\"schema\":{\"type\":\"string\"},\"stream\":true}}]}`) }\n")
+	files[FileName] = "functions: [{name: a, kind: plugin, source: .}]\n"
+	built, err := Build(t.Context(), write(t, files), io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := built.Manifests[0]; !m.Turns || !m.In.Stream || !m.Out.Stream {
+		t.Errorf("manifest = %+v; want a stream to a stream that opens turns", m)
+	}
+}
