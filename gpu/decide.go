@@ -16,7 +16,7 @@ const (
 type policy struct {
 	backoffMin time.Duration // before the second start in a row
 	backoffMax time.Duration
-	stable     time.Duration // a worker that lived this long was well: the next start waits no more
+	stable     time.Duration // a worker that lived this long was well, as is one that has served: the next start waits no more
 	coldAfter  time.Duration // a model parked this long is unloaded
 }
 
@@ -51,6 +51,7 @@ func (m modelView) wanted() bool { return m.callers+m.wakers > 0 }
 type state struct {
 	alive     bool      // it was started, and has not been seen to end
 	startedAt time.Time // of the last start
+	proven    bool      // it has given a whole answer
 	failures  int       // ends in a row that came too soon
 	notBefore time.Time // of the next start
 }
@@ -109,7 +110,7 @@ func decide(p policy, seen observed, s state, now time.Time) (state, decision) {
 	switch {
 	case !stopped || !wanted:
 	case !now.Before(s.notBefore):
-		d.start, s.alive, s.startedAt = true, true, now
+		d.start, s.alive, s.startedAt, s.proven = true, true, now, false
 	case seen.worker == phaseDown:
 		wake(s.notBefore)
 	}
@@ -140,10 +141,16 @@ func after(now, at time.Time, a action) (action, time.Time) {
 	return a, time.Time{}
 }
 
+// served returns the state after a whole answer of the worker: what ends it later is no fault of its start.
+func (s state) served() state {
+	s.proven = true
+	return s
+}
+
 // ended notes that the worker ended, and when the next may start.
 func ended(p policy, s state, now time.Time) state {
 	s.alive = false
-	if now.Sub(s.startedAt) >= p.stable {
+	if s.proven || now.Sub(s.startedAt) >= p.stable {
 		s.failures, s.notBefore = 0, now
 		return s
 	}

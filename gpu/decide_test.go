@@ -48,6 +48,7 @@ func TestDecide(t *testing.T) {
 		{"nobody asks for one", one(phaseMissing, modelView{tier: TierCold}), state{failures: 1, notBefore: epoch}, 0, decision{}},
 		{"it just ended: wait", one(phaseDown, modelView{tier: TierCold, callers: 1}), up, time.Second, decision{next: at(time.Second + p.backoffMin)}},
 		{"it ended after a good life", one(phaseDown, modelView{tier: TierCold, callers: 1}), up, p.stable, decision{start: true}},
+		{"it ended after an answer", one(phaseDown, modelView{tier: TierCold, callers: 1}), state{alive: true, startedAt: epoch, failures: 5, proven: true}, time.Second, decision{start: true}},
 		{"the wait is over", one(phaseDown, modelView{tier: TierCold, callers: 1}), state{failures: 3, notBefore: epoch}, 0, decision{start: true}},
 	}
 	for _, tt := range tests {
@@ -88,6 +89,43 @@ func TestDecide_BackoffGrowsToItsMaximum(t *testing.T) {
 	}
 }
 
+// TestDecide_AnAnswerEndsTheBackoff: each worker dies after one answer, and the next starts at once; those that die
+// without one still wait longer each time.
+func TestDecide_AnAnswerEndsTheBackoff(t *testing.T) {
+	seen := observed{phaseDown, []modelView{{tier: TierCold, callers: 1}}}
+	var s state
+	now := epoch
+	next := func(serves bool) time.Duration {
+		t.Helper()
+		var d decision
+		if s, d = decide(defaultPolicy, seen, s, now); !d.start {
+			t.Fatalf("no start at %v: %+v", now, d)
+		}
+		now = now.Add(time.Millisecond)
+		if serves {
+			s = s.served()
+		}
+		if s, d = decide(defaultPolicy, seen, s, now); d.start {
+			s.alive = false // not this one: only its time counts
+			return 0
+		}
+		wait := d.next.Sub(now)
+		now = d.next
+		return wait
+	}
+	var waits []time.Duration
+	for _, serves := range []bool{false, false, false, true, true, true, false, false, true} {
+		waits = append(waits, next(serves))
+	}
+	want := []time.Duration{100, 200, 400, 0, 0, 0, 100, 200, 0}
+	for i := range want {
+		want[i] *= time.Millisecond
+	}
+	if diff := cmp.Diff(waits, want); diff != "" {
+		t.Errorf("waits (-got +want)\n%s", diff)
+	}
+}
+
 func TestDecide_Properties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := defaultPolicy
@@ -114,6 +152,7 @@ func TestDecide_Properties(t *testing.T) {
 		s := state{
 			alive:     rapid.Bool().Draw(t, "alive"),
 			startedAt: moment.Draw(t, "startedAt"),
+			proven:    rapid.Bool().Draw(t, "proven"),
 			failures:  rapid.IntRange(0, 100).Draw(t, "failures"),
 			notBefore: moment.Draw(t, "notBefore"),
 		}

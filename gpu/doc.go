@@ -30,7 +30,8 @@
 // Caveats:
 //   - Generate and Wake wait for Run; without it they end with their context.
 //   - When the worker dies, each call in flight ends with one error wrapping functions.ErrUnavailable, all models are
-//     cold, what sessions had is gone, and the next call starts a new worker; a worker that keeps dying is started at growing intervals.
+//     cold, what sessions had is gone, and the next call starts a new worker; workers that die one after the other without
+//     a whole answer are started at growing intervals.
 //   - A slow reader holds its slot, though not the decoder. When all slots are held like that, others wait in the queue.
 //   - A cancelled call frees its lease at once. In the worker its token ends first, and a next call of that slot waits.
 //   - A call that hangs inside the engine's C code holds its model until the worker is ended from outside.

@@ -140,6 +140,15 @@ func (r *Runtime) notStarted(phase phase, tried bool, err error) {
 	}
 }
 
+// served notes that w has given a whole answer, before its caller knows: should w end right then, the next start does not wait.
+func (r *Runtime) served(w *worker) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.worker == w {
+		r.state = r.state.served()
+	}
+}
+
 // lost notes that w has ended: every model is cold. It does nothing if that is known.
 func (r *Runtime) lost(w *worker) {
 	r.mu.Lock()

@@ -337,6 +337,46 @@ func TestCrashLoopIsSlowedDown(t *testing.T) {
 	})
 }
 
+// TestCrashAfterAnAnswerIsNotWaitedFor: a worker that dies in a call, again and again, with a good call after each time,
+// is there again at once. One that only dies is not.
+func TestCrashAfterAnAnswerIsNotWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		models := catalogue{}
+		llm := models.add("llm", "x")
+		f := &fake{tokens: 2 * window} // half of it waits for the reader
+		r, stop := startFake(t, f, models, nil)
+		defer stop()
+		killed := func() {
+			t.Helper()
+			tokens, err := r.Generate(t.Context(), llm, ask("x"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			f.crash()
+			if _, _, _, err := read(t.Context(), tokens); !errors.Is(err, functions.ErrUnavailable) {
+				t.Fatalf("got %v, want ErrUnavailable", err)
+			}
+		}
+		began := time.Now()
+		for i := range 8 {
+			if text, _, err := answerOf(t.Context(), r, llm, ask("x")); err != nil || text != words(2*window) {
+				t.Fatalf("call %d: %q, %v", i, text, err)
+			}
+			killed()
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("eight starts waited %v in all, want none to wait", took)
+		}
+		for range 4 { // the first worker is there at once, since the one before it had served
+			killed()
+		}
+		if took := time.Since(began); took != 700*time.Millisecond {
+			t.Errorf("four workers that served nobody came within %v, want 700 ms", took)
+		}
+	})
+}
+
 // TestNoEngine: it shows before anybody asks, no worker is started, and once there is one the next call has it.
 func TestNoEngine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -41,6 +41,9 @@ func (r *Runtime) answer(ctx context.Context, l *lease, req functions.Generation
 	go func() { // joined by Run, and by Close
 		defer r.calls.Done()
 		err := r.pump(ctx, l, req, a)
+		if err == io.EOF {
+			r.served(l.worker)
+		}
 		r.release(l)
 		cancel(nil)
 		a.err = err
