@@ -25,12 +25,17 @@ type runCmd struct {
 	In      string   `name:"in" placeholder:"JSON" help:"Input as JSON."`
 	Out     string   `placeholder:"FILE" help:"Write the answer to this file instead of stdout."`
 	Observe []string `placeholder:"STEP" help:"Print what these steps yield, and what each step took, on stderr."`
+	Stream  bool     `help:"Send the input as a stream and print what comes as it comes: a .wav as if it were spoken now, of JSON each value. Ctrl-C interrupts the turn, a second one ends the run."`
+	Fast    bool     `help:"With --stream: send a .wav as fast as the chain takes it."`
 }
 
 // Run runs the chain and prints its answer.
 func (c *runCmd) Run(e *env) error {
 	if (c.File == "") == (c.In == "") {
 		return fmt.Errorf("%w: give the input as a FILE or as --in JSON", errUsage)
+	}
+	if c.Fast && !c.Stream {
+		return fmt.Errorf("%w: --fast belongs to --stream", errUsage)
 	}
 	body, mediaType, err := c.input(e.stdin)
 	if err != nil {
@@ -39,6 +44,9 @@ func (c *runCmd) Run(e *env) error {
 	server, err := c.client()
 	if err != nil {
 		return err
+	}
+	if c.Stream {
+		return c.stream(e, server, body, mediaType)
 	}
 	var answer bytes.Buffer
 	if len(c.Observe) > 0 {

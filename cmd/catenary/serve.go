@@ -36,7 +36,9 @@ type serveCmd struct {
 	Insecure bool          `help:"Listen on an address that is not loopback. There are no keys yet: whoever reaches it may do everything."`
 	Idle     time.Duration `default:"5m" help:"How long unused instances and models are kept, where their manifests say nothing (${default})."`
 	Drain    time.Duration `default:"10s" help:"How long runs may go on after SIGTERM (${default})."`
-	Timeout  time.Duration `default:"60s" help:"The longest that one run may take (${default})."`
+	Timeout  time.Duration `default:"60s" help:"The longest that one run may take whose input is not streamed (${default})."`
+	Silence  time.Duration `default:"5m" help:"The longest that a stream may go without an item, in or out (${default})."`
+	Origin   []string      `placeholder:"URL" help:"Pages of these origins, such as https://app.example.com, may open WebSockets, too."`
 	MaxBody  size          `default:"32MiB" placeholder:"SIZE" help:"The largest request body (${default}). Blobs have a limit of their own."`
 	MaxMem   size          `default:"0B" placeholder:"SIZE" help:"Memory for what functions leave parked; 0B is a quarter of the machine's."`
 }
@@ -57,8 +59,8 @@ func (c *serveCmd) validate() error {
 		return fmt.Errorf("%w: --role gateway needs --node URL", errUsage)
 	case c.Role != "gateway" && c.Node != "":
 		return fmt.Errorf("%w: --node belongs to --role gateway", errUsage)
-	case c.Idle <= 0 || c.Drain < 0 || c.Timeout <= 0 || c.MaxBody <= 0:
-		return fmt.Errorf("%w: --idle, --timeout and --max-body must be positive, --drain must not be negative", errUsage)
+	case c.Idle <= 0 || c.Drain < 0 || c.Timeout <= 0 || c.Silence <= 0 || c.MaxBody <= 0:
+		return fmt.Errorf("%w: --idle, --timeout, --silence and --max-body must be positive, --drain must not be negative", errUsage)
 	}
 	return nil
 }
@@ -90,6 +92,7 @@ func (c *serveCmd) Run(e *env) error {
 
 	config := gateway.DefaultConfig()
 	config.MaxBody, config.CallTimeout, config.Drain = int64(c.MaxBody), c.Timeout, c.Drain
+	config.StreamIdle, config.Origins = c.Silence, c.Origin
 	config.Insecure, config.NodeOnly = c.Insecure, c.Role == "node"
 	deps := gateway.Deps{Catalogue: st, Blobs: st, Log: e.log, Metrics: metrics}
 	deps.Checks = []gateway.Check{{Name: "the store " + st.String(), Ping: st.Ping}}
