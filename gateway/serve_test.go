@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/catenary-run/catenary/functions"
+	"github.com/catenary-run/catenary/functions/invokertest"
 	catenaryv1 "github.com/catenary-run/catenary/gateway/catenary/v1"
 )
 
@@ -22,9 +23,9 @@ type served struct {
 	done chan error
 }
 
-func serve(t *testing.T, change func(*Config)) *served {
+func serve(t *testing.T, change func(*Config), more ...invokertest.Function) *served {
 	t.Helper()
-	w := newWorld(t, change)
+	w := newWorld(t, change, more...)
 	s, _ := newServer(t, w.mem, w.node, change) // a second gateway, on the same catalogue
 	w.s = s
 	ln, err := Listen("127.0.0.1:0", false)
