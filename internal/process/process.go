@@ -1,7 +1,7 @@
 // Package process runs a catenary server as a child process, for tests and benchmarks, and sees what is below it.
 //
 // [Start] returns a [Server] once it listens; its Stop waits until the process has ended. [Server.Descendants] are the
-// [Process] values below it. Linux only, where it looks into /proc.
+// [Process] values below it, those of any process [Descendants]. Linux only, where it looks into /proc.
 package process
 
 import (
@@ -109,7 +109,10 @@ func (p Process) Alive() bool {
 }
 
 // Descendants returns the processes below the server, dead ones that nobody has waited for included.
-func (s *Server) Descendants() ([]Process, error) {
+func (s *Server) Descendants() ([]Process, error) { return Descendants(s.Cmd.Process.Pid) }
+
+// Descendants returns the processes below a process, dead ones that nobody has waited for included.
+func Descendants(root int) ([]Process, error) {
 	parents := map[int]int{}
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -125,7 +128,7 @@ func (s *Server) Descendants() ([]Process, error) {
 	var found []Process
 	for pid := range parents {
 		for up := parents[pid]; up > 1; up = parents[up] {
-			if up == s.Cmd.Process.Pid {
+			if up == root {
 				if p, ok := read(pid); ok {
 					found = append(found, p)
 				}
