@@ -48,7 +48,9 @@ func (p *source) built(t *testing.T) string {
 			return strings.ReplaceAll(s, "package: call", "package: "+from+"/call")
 		})
 		if p == drip {
-			p.copy(t, from, "drip.yaml", func(s string) string { return s })
+			for _, chain := range []string{"drip.yaml", "relay.yaml"} {
+				p.copy(t, from, chain, func(s string) string { return s })
+			}
 		}
 		testkit.Run(t, 0, "build", p.dir)
 	})

@@ -13,7 +13,9 @@ import (
 
 	"github.com/catenary-run/catenary/functions"
 	catenaryv1 "github.com/catenary-run/catenary/gateway/catenary/v1"
+	"github.com/catenary-run/catenary/internal/rolestest/testdata/contract"
 	"github.com/catenary-run/catenary/internal/testkit"
+	"github.com/catenary-run/catenary/sdk"
 	"github.com/catenary-run/catenary/sdk/client"
 )
 
@@ -73,6 +75,54 @@ func TestGatewayAndNode(t *testing.T) {
 				break // cancels the run
 			}
 		}
+		settled(t, gateway)
+	})
+	t.Run("a session crosses in full duplex", func(t *testing.T) {
+		s, err := client.Start(t.Context(), connect(t, gateway), contract.RelayChain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		say := func(n int) {
+			t.Helper()
+			if err := s.Send(t.Context(), sdk.Msg[int]{Value: n}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		hear := func(want client.Reply[int]) {
+			t.Helper()
+			got, err := s.Recv(t.Context())
+			got.Seq = 0
+			if err != nil || !cmp.Equal(got, want) {
+				t.Fatalf("got %+v, %v, want %+v", got, err, want)
+			}
+		}
+		for i := range 20 { // each answer comes before the next question
+			say(i)
+			hear(client.Reply[int]{Msg: sdk.Msg[int]{Value: i}})
+		}
+		say(-1)
+		if err := s.Interrupt(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		hear(client.Reply[int]{TurnOver: true})
+		hear(client.Reply[int]{Msg: sdk.Msg[int]{Value: -1, Turn: 1}})
+		s.CloseSend()
+		if _, err := s.Recv(t.Context()); err != io.EOF {
+			t.Errorf("got %v, want the end", err)
+		}
+		settled(t, gateway)
+	})
+	t.Run("a session that is closed ends on the node", func(t *testing.T) {
+		s, err := client.Start(t.Context(), connect(t, gateway), contract.RelayChain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Send(t.Context(), sdk.Msg[int]{Value: -1}); err != nil {
+			t.Fatal(err)
+		}
+		running(t, gateway)
+		s.Close()
 		settled(t, gateway)
 	})
 	t.Run("a cancelled call ends on the node", func(t *testing.T) {

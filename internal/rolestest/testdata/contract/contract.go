@@ -1,4 +1,4 @@
-// Package contract is the contract of the guest drip, shared with the tests that call it.
+// Package contract is the contracts of the guests drip and relay, shared with the tests that call them.
 package contract
 
 import "github.com/catenary-run/catenary/sdk"
@@ -18,3 +18,11 @@ const Endless = -1
 
 // Drip yields numbers.
 var Drip = sdk.NewFunc[Ask, sdk.Stream[int]]("drip")
+
+// Relay sends back numbers. It opens turns.
+var Relay = sdk.NewFunc[sdk.Stream[int], sdk.Stream[int]]("relay").OpensTurns()
+
+// RelayChain is relay alone.
+var RelayChain = sdk.MustDefine("relay", func(s *sdk.Steps, in sdk.Val[sdk.Stream[int]]) sdk.Val[sdk.Stream[int]] {
+	return sdk.Call(s, Relay, in)
+})
