@@ -10,7 +10,7 @@ import (
 // Voice answers a spoken question. What was not understood with enough certainty, silence above all, never reaches the
 // model.
 var Voice = sdk.MustDefine("voice", func(s *sdk.Steps, question sdk.Val[sdk.Audio]) sdk.Val[sdk.Stream[sdk.Audio]] {
-	heard := sdk.Call(s, voice.Transcribe, question)
+	heard := sdk.Call(s, voice.Transcribe, sdk.Call(s, voice.ResampleClip, question))
 	reply := sdk.Switch(s, heard,
 		sdk.When(`it.text == "" || it.confidence < 0.35`, func() sdk.Val[sdk.Stream[voice.Sentence]] {
 			return sdk.Call(s, voice.Sorry, heard)
@@ -24,7 +24,7 @@ var Voice = sdk.MustDefine("voice", func(s *sdk.Steps, question sdk.Val[sdk.Audi
 
 // Listen writes down what it hears.
 var Listen = sdk.MustDefine("listen", func(s *sdk.Steps, speech sdk.Val[sdk.Audio]) sdk.Val[voice.Transcript] {
-	return sdk.Call(s, voice.Transcribe, speech)
+	return sdk.Call(s, voice.Transcribe, sdk.Call(s, voice.ResampleClip, speech))
 })
 
 // Talk answers a voice while it goes on: the audio of a microphone goes in, that of the answers comes out, and who speaks

@@ -37,6 +37,7 @@ func TestVoice_RefusesWhatIsUnsure(t *testing.T) {
 		blobs := &sdktest.Blobs{}
 		var spoken string
 		_, err := sdktest.Run(t, chain.Voice, blobs.Audio(t, append(wav.Header(16000, 1, 2), 0, 0)), blobs,
+			sdktest.Bind(voice.ResampleClip, func(_ context.Context, a sdk.Audio) (sdk.Audio, error) { return a, nil }),
 			sdktest.Bind(voice.Transcribe, func(context.Context, sdk.Audio) (voice.Transcript, error) { return heard, nil }),
 			sdktest.Bind(voice.Sorry, say("sorry")), sdktest.Bind(voice.Answer, say("answer")),
 			sdktest.Bind(voice.Speak, func(ctx context.Context, s voice.Sentence) (a sdk.Audio, err error) {
