@@ -3,14 +3,14 @@
 // The input is a wav file of 16-bit PCM, mono, at 16 kHz. The confidence is the mean posterior probability of the words,
 // and 0 if there are none: silence, noise and tones, gliding ones too, are not listened to.
 //
-// The library and the model are Debian's packages pocketsphinx and pocketsphinx-en-us. They are opened at run time, so
-// that the plugin builds without them and without cgo.
+// The library and the model are Debian's packages pocketsphinx and pocketsphinx-en-us: see package pocketsphinx.
 package main
 
 import (
 	"context"
 	"errors"
 
+	"github.com/catenary-run/catenary/examples/functions/pocketsphinx"
 	"github.com/catenary-run/catenary/examples/functions/voice"
 	"github.com/catenary-run/catenary/sdk"
 	"github.com/catenary-run/catenary/sdk/plugin"
@@ -23,12 +23,12 @@ func main() {
 
 // transcriber is the function with its decoder.
 type transcriber struct {
-	decoder *decoder
+	decoder *pocketsphinx.Decoder
 }
 
 // load opens the library and loads the model, before the plugin says that it is ready.
 func (t *transcriber) load() (err error) {
-	t.decoder, err = openDecoder(modelDir)
+	t.decoder, err = pocketsphinx.Open(pocketsphinx.ModelDir)
 	return err
 }
 
@@ -44,12 +44,5 @@ func (t *transcriber) transcribe(ctx context.Context, audio sdk.Audio) (voice.Tr
 	if err != nil {
 		return voice.Transcript{}, err
 	}
-	if !speech(samples) {
-		return voice.Transcript{}, nil
-	}
-	words, err := t.decoder.decode(samples)
-	if err != nil {
-		return voice.Transcript{}, err
-	}
-	return transcript(words), nil
+	return t.decoder.Hear(samples)
 }

@@ -1,27 +1,19 @@
-package main
+package pocketsphinx
 
 import (
 	"math"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"testing"
 )
 
 func TestSpeech_EveryQuestionIsHeard(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join("..", "..", "voice", "questions", "*.wav"))
+	files, err := filepath.Glob(filepath.Join(questions, "*.wav"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no questions: %v", err)
 	}
 	for _, file := range files {
-		b, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		samples, err := utterance(b)
-		if err != nil {
-			t.Fatal(err)
-		}
+		samples := recording(t, file)
 		// Twice as far from the limits as they need to be: another voice is another voice.
 		if s := traitsOf(samples); s.voiced < 2*leastVoiced || s.perfect > mostPerfect/2 || s.narrow > mostNarrow/2 || s.swing < 2*leastSwing {
 			t.Errorf("%s: %+.2v", filepath.Base(file), s)
