@@ -21,6 +21,8 @@ type run struct {
 	chain *chain
 	in    functions.Source
 	out   func(ctx context.Context, it functions.Item) error
+	// bytes is true if the blobs of items come with their bytes, so that nobody has to ask for them.
+	bytes bool
 	// turnOver and hurry may be nil. Hurry is called when the run fails while out is at work.
 	turnOver func(turn uint64)
 	hurry    func()
@@ -41,7 +43,7 @@ type running struct {
 	ended chan time.Time
 }
 
-// start begins r, and holds the blobs of all that it yields. The caller has a slot.
+// start begins r, and holds the blobs that the caller gets as references. The caller has a slot.
 func (s *Server) start(ctx context.Context, r run) (*running, error) {
 	rn := &running{s: s, ctx: ctx, run: r, begin: time.Now(), ended: make(chan time.Time, 1)}
 	observed := r.observed
@@ -56,7 +58,9 @@ func (s *Server) start(ctx context.Context, r run) (*running, error) {
 	rn.Running, err = r.chain.Start(ctx, chains.Run{
 		ID: r.id, Invoker: s.deps.Node, In: r.in, MaxItemBytes: s.cfg.MaxItem, Idle: r.idle,
 		Out: functions.SinkFunc(func(ctx context.Context, it functions.Item) error {
-			s.hold(it)
+			if !r.bytes {
+				s.hold(it)
+			}
 			if r.hurry != nil {
 				defer context.AfterFunc(ctx, r.hurry)()
 			}

@@ -146,7 +146,7 @@ func (k *socket) run(parent context.Context) error {
 			defer stop()
 		}
 	}
-	r := run{id: newID(), door: "websocket", chain: k.chain, in: in, hurry: k.line.hurry, idle: k.s.cfg.StreamIdle,
+	r := run{id: newID(), door: "websocket", chain: k.chain, in: in, bytes: true, hurry: k.line.hurry, idle: k.s.cfg.StreamIdle,
 		out: func(_ context.Context, it functions.Item) error { return k.item(it) }}
 	r.tell(k, open.Observe, cancel)
 	k.line.flow(k.s.cfg.StreamIdle + writeGrace)
@@ -367,6 +367,9 @@ func (k *socket) item(it functions.Item) error {
 			}
 			return k.write(websocket.MessageBinary, info.Data)
 		}
+	}
+	if !k.inline {
+		k.s.hold(it)
 	}
 	ev, err := newItemEvent(schema, it, k.inline)
 	if err != nil {

@@ -70,6 +70,9 @@ func TestSocket_Audio(t *testing.T) {
 	v.text(`{"audio":{"sample_hz":16000,"channels":1,"turn":1}}`) // the format changes, and a turn begins
 	say(samples)
 	hear(audioEvent{SampleHz: 16000, Channels: 1, Seq: 1, Turn: 1})
+	if n := w.s.results.size(time.Now()); n != 0 {
+		t.Errorf("%d bytes are held of what was sent", n)
+	}
 	say(samples[:3])
 	if got := v.hear(); got.Kind != eventError || got.Code != "invalid" {
 		t.Errorf("half a sample: got %v", got)
@@ -209,12 +212,17 @@ func TestSSE_BlobsAndSteps(t *testing.T) {
 		if err := json.Unmarshal([]byte(data), &it); err != nil || len(it.Blobs) != 1 || it.Blobs[0].Digest != it.Value.Digest || !bytes.Equal(it.Blobs[0].Data, tone(16000, 100)) {
 			t.Errorf("item %s: %v", data, err)
 		}
-		if blob := w.curl(t, "GET", "/blobs/"+it.Value.Digest.Hex(), "", nil); blob.body != string(tone(16000, 100)) || blob.header.Get("Content-Type") != wav.MediaType {
-			t.Errorf("the blob by its name: status %d, %d bytes", blob.status, len(blob.body))
-		}
 	}
 	if diff := cmp.Diff(kinds, []string{eventObserved, eventItem, eventTiming, eventEnd}); diff != "" {
 		t.Errorf("got (-) want (+):\n%s", diff)
+	}
+	refs := w.curl(t, "POST", "/chains/sing", "text/plain", []byte("h"), "Accept", "text/event-stream").body
+	digest := functions.DigestOf(tone(16000, 100))
+	if !strings.Contains(refs, string(digest)) || strings.Contains(refs, `"blobs"`) {
+		t.Errorf("no reference to the blob alone: %s", refs)
+	}
+	if blob := w.curl(t, "GET", "/blobs/"+digest.Hex(), "", nil); blob.body != string(tone(16000, 100)) || blob.header.Get("Content-Type") != wav.MediaType {
+		t.Errorf("the blob by its name: status %d, %d bytes", blob.status, len(blob.body))
 	}
 	for path, code := range map[string]string{"/chains/sing?blobs=all": "invalid_argument", "/chains/sing?observe=nope": "invalid_argument", "/chains/nope": "not_found"} {
 		if got := w.curl(t, "POST", path, "text/plain", []byte("h"), "Accept", "text/event-stream").code(t); got != code {

@@ -50,6 +50,7 @@ func (s *Server) eventRun(ctx context.Context, w http.ResponseWriter, r *http.Re
 	if err := events.begin(); err != nil {
 		return errGone(err)
 	}
+	rn.bytes = inline
 	rn.tell(events, observe, cancel)
 	rn.out = func(_ context.Context, it functions.Item) error {
 		ev, err := newItemEvent(rn.chain.Out().Schema, it, inline)

@@ -49,7 +49,8 @@ func (s *Server) streamRun(ctx context.Context, stream *duplex) error {
 	defer s.metrics.stream("stream")()
 	rep := &replies{stream: stream, line: line, gone: func(err error) { cancel(errGone(err)) }}
 	r := run{
-		id: newID(), door: "stream", chain: ch, hurry: line.hurry, idle: s.cfg.StreamIdle,
+		// What a client lets go of one answer it may ask for again; of a stream without an end nobody could hold it.
+		id: newID(), door: "stream", chain: ch, bytes: ch.In().Stream, hurry: line.hurry, idle: s.cfg.StreamIdle,
 		out: func(_ context.Context, it functions.Item) error { return rep.item(ch.Out().Schema, it, open.Items) },
 		// A failure to send ends the run through its context.
 		turnOver: func(turn uint64) {

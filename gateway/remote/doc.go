@@ -1,8 +1,8 @@
 // Package remote is a node in another process.
 //
 // [New] returns the gateway's half, a [Node] that is a gateway.Node over Connect's NodeService on HTTP/2 without TLS.
-// [Handler] is the node's half: it serves any gateway.Node. Items stream both ways; flow control makes the writer wait
-// for the reader. A deadline crosses as the time left, a failure as functions.Failure, so that errors.Is answers the
+// [Handler] is the node's half: it serves any gateway.Node. Items stream both ways, and turns that are over are told
+// at once: the caller sends no more items than the function has room for (see credit), so that none stands before the news. A deadline crosses as the time left, a failure as functions.Failure, so that errors.Is answers the
 // same on both sides.
 //
 // Caveats:
