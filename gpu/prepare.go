@@ -100,6 +100,7 @@ func try(ctx context.Context, w *worker, req *gpuv1.LoadRequest) error {
 	if err == io.EOF {
 		return nil
 	}
+	gpuv1.Settle(ctx, err)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

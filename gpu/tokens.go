@@ -76,6 +76,7 @@ func (r *Runtime) pump(ctx context.Context, l *lease, req functions.Generation, 
 			return l.model.errorf("%w", errStopping)
 		}
 	}
+	gpuv1.Settle(ctx, err)
 	switch {
 	case err == io.EOF:
 		return io.EOF

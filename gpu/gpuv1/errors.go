@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -44,13 +45,31 @@ func StatusOf(err error) error {
 	return st.Err()
 }
 
+// deadlineSlack is how much sooner than ctx the other clocks of its deadline may ring: the worker's, and the one by which
+// gRPC tells why a stream was reset.
+const deadlineSlack = time.Second
+
+// Settle waits for the end of ctx if err, the status of a call that was made with it, says that its deadline has passed:
+// what looks at ctx next finds its cause. It returns at once for any other error.
+func Settle(ctx context.Context, err error) {
+	at, ok := ctx.Deadline()
+	if !ok || time.Until(at) > deadlineSlack {
+		return
+	}
+	switch status.Code(err) {
+	case codes.DeadlineExceeded, codes.Canceled:
+		<-ctx.Done()
+	}
+}
+
 // ErrorOf returns the error that StatusOf was given on the other side, for a call that was made with ctx. A status that
 // the worker did not write is the context error that it stands for, if ctx has ended; otherwise it wraps [ErrBroken]: a
-// connection that is closed when its worker dies cancels the calls on it. It returns nil for nil.
+// connection that is closed when its worker dies cancels the calls on it. It settles first. It returns nil for nil.
 func ErrorOf(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
+	Settle(ctx, err)
 	st := status.Convert(err)
 	for _, d := range st.Details() {
 		if info, ok := d.(*errdetails.ErrorInfo); ok && info.GetDomain() == errorDomain {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -63,6 +65,30 @@ func TestErrorOf(t *testing.T) {
 	}
 	if ErrorOf(t.Context(), nil) != nil || StatusOf(nil) != nil {
 		t.Error("nil does not stay nil")
+	}
+}
+
+// TestErrorOf_DeadlineRingsSooner: what tells of the deadline may be a moment ahead of the context. That is no broken
+// connection, for which the worker would be ended, with the calls of all others.
+func TestErrorOf_DeadlineRingsSooner(t *testing.T) {
+	errMine := errors.New("mine")
+	for _, code := range []codes.Code{codes.DeadlineExceeded, codes.Canceled} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeoutCause(t.Context(), deadlineSlack/2, errMine)
+			defer cancel()
+			got := ErrorOf(ctx, status.Error(code, "stream terminated by RST_STREAM"))
+			if errors.Is(got, ErrBroken) || context.Cause(ctx) != errMine {
+				t.Errorf("%v: got %v, and the context ends with %v", code, got, context.Cause(ctx))
+			}
+		})
+		// Long before the deadline it is something else, and nobody waits.
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			if got := ErrorOf(ctx, status.Error(code, "gone")); !errors.Is(got, ErrBroken) || ctx.Err() != nil {
+				t.Errorf("%v: got %v, want ErrBroken at once", code, got)
+			}
+		})
 	}
 }
 
