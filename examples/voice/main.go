@@ -6,4 +6,4 @@ import (
 	"github.com/catenary-run/catenary/sdk"
 )
 
-func main() { sdk.Main(chain.Voice, chain.Listen) }
+func main() { sdk.Main(chain.Voice, chain.Listen, chain.Talk) }

@@ -7,9 +7,12 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/catenary-run/catenary/chains/specfile"
 	"github.com/catenary-run/catenary/examples/voice/chain"
@@ -41,9 +44,9 @@ func TestVoice_GoAndYAMLAgree(t *testing.T) {
 }
 
 // serve starts a server with the example deployed.
-func serve(t *testing.T) (*testkit.Server, *client.Client) {
+func serve(t *testing.T, flags ...string) (*testkit.Server, *client.Client) {
 	t.Helper()
-	s := testkit.Serve(t, "--data", t.TempDir(), "--llama-lib", testkit.LlamaLib(t))
+	s := testkit.Serve(t, append(flags, "--data", t.TempDir(), "--llama-lib", testkit.LlamaLib(t))...)
 	testkit.Run(t, 0, "build", "examples/voice")
 	testkit.Run(t, 0, "deploy", "--server", s.URL, "examples/voice")
 	c, err := client.New(s.URL)
@@ -54,10 +57,17 @@ func serve(t *testing.T) (*testkit.Server, *client.Client) {
 }
 
 func TestVoice(t *testing.T) {
-	server, c := serve(t)
+	page := httptest.NewServer(http.FileServer(http.Dir("web")))
+	defer page.Close()
+	server, c := serve(t, "--origin", page.URL)
 	t.Run("twenty questions", func(t *testing.T) { twentyQuestions(t, c) })
 	t.Run("no speech never reaches the model", func(t *testing.T) { noSpeech(t, server, c) })
 	t.Run("a wav by plain HTTP", func(t *testing.T) { plainHTTP(t, server, c) })
+	t.Run("talk: twenty questions in one conversation", func(t *testing.T) { talkTwentyQuestions(t, c) })
+	t.Run("talk: who speaks over an answer ends it", func(t *testing.T) { speakOver(t, server, c) })
+	t.Run("talk: a caller who hangs up", func(t *testing.T) { hungUp(t, server, c) })
+	t.Run("talk: in a browser", func(t *testing.T) { inBrowser(t, server, c, page.URL) })
+	t.Run("talk: a page of another site", func(t *testing.T) { otherSite(t, server) })
 }
 
 // twentyQuestions drives real recognition, language model and speech, and holds them to what the issue of the voice
@@ -139,29 +149,46 @@ func noSpeech(t *testing.T, server *testkit.Server, c *client.Client) {
 	}
 }
 
-// plainHTTP is what curl does: a wav goes in, one wav with a right header comes out.
+// plainHTTP is what curl does: a wav goes in, one wav with a right header comes out. It may have any rate and any number
+// of channels.
 func plainHTTP(t *testing.T, server *testkit.Server, _ *client.Client) {
-	speech, err := os.ReadFile(filepath.Join("questions", "q01.wav"))
+	file, err := os.ReadFile(filepath.Join("questions", "q01.wav"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := http.Post(server.URL+"/chains/voice", wav.MediaType, bytes.NewReader(speech))
+	samples, err := spoken.Samples(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
+	var fast []byte // each sample three times, on the left and on the right
+	for frame := range slices.Chunk(samples, 2) {
+		fast = append(fast, slices.Repeat(frame, 6)...)
 	}
-	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != wav.MediaType {
-		t.Fatalf("%s %s: %.200s", resp.Status, resp.Header.Get("Content-Type"), body)
-	}
-	info, err := wav.Parse(body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if header := wav.Header(info.SampleHz, info.Channels, int64(len(info.Data))); !bytes.HasPrefix(body, header) || len(body) != len(header)+len(info.Data) {
-		t.Error("the answer is not one wav with one header")
+	for name, speech := range map[string][]byte{
+		"16 kHz in mono":   file,
+		"48 kHz in stereo": append(wav.Header(48000, 2, int64(len(fast))), fast...),
+	} {
+		resp, err := http.Post(server.URL+"/chains/voice", wav.MediaType, bytes.NewReader(speech))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != wav.MediaType {
+			t.Fatalf("%s: %s %s: %.200s", name, resp.Status, resp.Header.Get("Content-Type"), body)
+		}
+		info, err := wav.Parse(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if header := wav.Header(info.SampleHz, info.Channels, int64(len(info.Data))); !bytes.HasPrefix(body, header) || len(body) != len(header)+len(info.Data) {
+			t.Errorf("%s: the answer is not one wav with one header", name)
+		}
+		if info.Dur < 5*time.Second {
+			t.Errorf("%s: the answer is %s long; a story takes longer", name, info.Dur)
+		}
 	}
 }

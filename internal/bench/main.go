@@ -35,6 +35,7 @@ func benches() []bench {
 		{"hop", "what a step adds to a chain: WASM and plugin steps, against channels and against services behind an orchestrator", benchHop},
 		{"path", "five guests in a row that start in 50 to 800 ms: woken at once, against step by step", benchPath},
 		{"voice", "the voice chain: cold and warm, each step's share, memory", benchVoice},
+		{"talk", "a conversation in real time: streams against step by step, each step's share, interruptions", benchTalk},
 		{"confidence", "false accepts and refusals of the voice chain's route over 40 questions and 10 nonsense phrases", benchConfidence},
 	}
 }

@@ -95,3 +95,8 @@ func ClangWASM(t testing.TB, file, out string) {
 		t.Fatalf("clang %s: %v (apt-get install clang lld wasi-libc libclang-rt-dev-wasm32)\n%s", file, err, strings.TrimSpace(string(msg)))
 	}
 }
+
+// NodeModules returns the folder of the npm packages that the set-up script installed.
+func NodeModules(t testing.TB) string {
+	return installed(t, "node_modules")
+}
