@@ -716,3 +716,33 @@ func TestDoors_AFullRunHoldsTheCaller(t *testing.T) {
 	taken.Wait()
 	<-w.s.requests.idle()
 }
+
+// TestDoors_ACallerWhoReadsNothingIsLeft: a caller who stays and takes nothing holds a run no longer than the idle limit.
+func TestDoors_ACallerWhoReadsNothingIsLeft(t *testing.T) {
+	for door, open := range talks {
+		t.Run(door, func(t *testing.T) {
+			t.Parallel()
+			ended := make(chan error, 1)
+			f := invokertest.New("flood", func(ctx context.Context, in functions.Source, out functions.Sink) error {
+				_, err := in.Recv(ctx)
+				v := append([]byte{0x7a, 0, 1, 0, 0}, noise(64<<10)...) // a text of 64 KiB in CBOR
+				for err == nil {
+					err = out.Send(ctx, functions.Item{Value: v})
+				}
+				ended <- err
+				return err
+			})
+			f.Manifest.In, f.Manifest.Out = port[string](true), port[string](true)
+			w := newWorld(t, func(c *Config) { c.StreamIdle = 300 * time.Millisecond }, f)
+			v := open(t, w, "flood")
+			v.say("go", 0)
+			if err := <-ended; !errors.Is(err, functions.ErrIdleLimit) {
+				t.Errorf("the function ended with %v, want %v", err, functions.ErrIdleLimit)
+			}
+			<-w.s.requests.idle() // although the caller has not gone
+			if n := len(w.s.runs); n != 0 {
+				t.Errorf("%d slots are still taken", n)
+			}
+		})
+	}
+}
