@@ -4,6 +4,8 @@ package plugin
 
 import (
 	"context"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/catenary-run/catenary/functions"
@@ -77,5 +79,60 @@ func BenchmarkCall(b *testing.B) {
 		if err := inst.Reset(b.Context()); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// BenchmarkStreamItem sends items of 1 KiB through one call and back: one after the other, and as fast as they are taken.
+func BenchmarkStreamItem(b *testing.B) {
+	d := newDriver(b, b.TempDir(), nil)
+	m := relayManifest(b)
+	img, err := d.Prepare(b.Context(), &m, builds["relay"](b))
+	if err != nil {
+		b.Fatal(err)
+	}
+	code, err := d.Load(b.Context(), img)
+	if err != nil {
+		b.Fatal(err)
+	}
+	inst, err := code.New(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer inst.Close()
+	it := frameItem(b, frame{Do: "echo", Text: strings.Repeat("x", 1<<10)})
+	for name, ahead := range map[string]int{"round trip": 1, "flow": functions.DefaultEdgeItems} {
+		b.Run(name, func(b *testing.B) {
+			in, back := functions.NewStream(ahead, 0), make(chan struct{}, ahead)
+			var call sync.WaitGroup
+			call.Go(func() {
+				err := inst.Serve(b.Context(), in, functions.SinkFunc(func(context.Context, functions.Item) error {
+					back <- struct{}{}
+					return nil
+				}), newHost())
+				if err != nil {
+					b.Error(err)
+				}
+			})
+			for range ahead - 1 {
+				if err := in.Send(b.Context(), it); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := in.Send(b.Context(), it); err != nil {
+					b.Fatal(err)
+				}
+				<-back
+			}
+			in.CloseSend(nil)
+			for range ahead - 1 {
+				<-back
+			}
+			call.Wait()
+			if err := inst.Reset(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+		})
 	}
 }

@@ -31,7 +31,7 @@ type frame struct {
 }
 
 // relayManifest returns the manifest of the plugin between two streams.
-func relayManifest(t *testing.T) functions.Manifest {
+func relayManifest(t testing.TB) functions.Manifest {
 	t.Helper()
 	digest, err := digestOfFile(builds["relay"](t))
 	if err != nil {
