@@ -3,14 +3,10 @@ package loadtest
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,9 +14,9 @@ import (
 	"github.com/catenary-run/catenary/chains/spec"
 	"github.com/catenary-run/catenary/coldstart"
 	"github.com/catenary-run/catenary/functions"
-	"github.com/catenary-run/catenary/functions/value"
 	"github.com/catenary-run/catenary/internal/testkit"
 	"github.com/catenary-run/catenary/sandbox"
+	"github.com/catenary-run/catenary/sandbox/plugin"
 	"github.com/catenary-run/catenary/sandbox/wasm"
 )
 
@@ -36,7 +32,9 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	testkit.RemoveCatenary()
+	os.Exit(code)
 }
 
 // soak returns large if the tests are to be as large as the promises say, and small otherwise.
@@ -47,25 +45,9 @@ func soak(small, large int) int {
 	return small
 }
 
-// number is what passes between the guests.
-type number struct {
-	N    int  `json:"n"`
-	Fail bool `json:"fail"`
-}
-
-func numberItem(t testing.TB, v number) functions.Item {
-	t.Helper()
-	b, err := value.Encode(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return functions.Item{Value: b}
-}
-
-// node has pools of guests, and an engine that is none.
+// node has pools of guests and plugins, and a model.
 type node struct {
 	pools     *coldstart.Pools
-	engine    *engine
 	manifests map[functions.Digest]*functions.Manifest
 	byName    map[string]*functions.Manifest
 	files     map[functions.Digest]string
@@ -78,8 +60,18 @@ func (n *node) Manifest(_ context.Context, ref functions.Ref) (*functions.Manife
 
 func (n *node) Path(_ context.Context, d functions.Digest) (string, error) { return n.files[d], nil }
 
-// newNode builds the named guests and starts pools of them.
-func newNode(t *testing.T, port functions.Port, names ...string) *node {
+// parts is what a node is made of.
+type parts struct {
+	port    functions.Port   // of all functions, on both sides
+	guests  []string         // folders below guests
+	plugins []string         // folders below plugins
+	llm     *functions.Model // of the guests ask and chat
+	engine  coldstart.Models
+	config  coldstart.Config
+}
+
+// newNode builds the functions and starts pools of them.
+func newNode(t *testing.T, parts parts) *node {
 	t.Helper()
 	preparer := filepath.Join(t.TempDir(), "preparer")
 	build := exec.Command("go", "test", "-c", "-o", preparer, ".")
@@ -87,7 +79,7 @@ func newNode(t *testing.T, port functions.Port, names ...string) *node {
 	if msg, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the preparer: %v: %s", err, msg)
 	}
-	driver, err := wasm.New(wasm.Config{
+	guests, err := wasm.New(wasm.Config{
 		Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler),
 		Prepare: func(ctx context.Context) *exec.Cmd {
 			cmd := exec.CommandContext(ctx, preparer)
@@ -98,50 +90,81 @@ func newNode(t *testing.T, port functions.Port, names ...string) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
+	drivers := []sandbox.Driver{guests}
+	if len(parts.plugins) > 0 {
+		plugins, err := plugin.New(plugin.Config{
+			Dir: t.TempDir(), Confine: []string{testkit.Catenary(t), "confine"}, StartTimeout: time.Minute, // for many at once on a busy machine
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		drivers = append(drivers, plugins)
+	}
 	n := &node{
-		engine: &engine{}, manifests: map[functions.Digest]*functions.Manifest{}, byName: map[string]*functions.Manifest{},
+		manifests: map[functions.Digest]*functions.Manifest{}, byName: map[string]*functions.Manifest{},
 		files: map[functions.Digest]string{}, models: map[string]*functions.Model{},
 	}
-	var refs []functions.Ref
-	dir := t.TempDir()
-	for _, name := range names {
-		file := filepath.Join(dir, name+".wasm")
-		testkit.GoBuildWASM(t, filepath.Join("internal", "loadtest", "guests", name), file)
+	var refs, models []functions.Ref
+	if parts.llm != nil {
+		n.models[parts.llm.Name] = parts.llm
+		models = append(models, parts.llm.Ref())
+	}
+	add := func(m functions.Manifest, file string) {
 		artifact, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		m := &functions.Manifest{
-			Name: name, Kind: functions.KindWASM, Artifact: functions.DigestOf(artifact), In: port, Out: port,
-			Limits: functions.Limits{MemBytes: guestMemory},
-		}
-		if name == "ask" {
-			m.Uses.Models = []string{"llm"}
-			n.models["llm"] = &functions.Model{Name: "llm", Engine: "llama", File: functions.DigestOf(nil)}
-		}
-		n.manifests[m.Digest()], n.byName[name], n.files[m.Artifact] = m, m, file
+		m.Artifact, m.In, m.Out = functions.DigestOf(artifact), parts.port, parts.port
+		n.manifests[m.Digest()], n.byName[m.Name], n.files[m.Artifact] = &m, &m, file
 		refs = append(refs, m.Ref())
 	}
-	config := coldstart.DefaultConfig()
-	config.QueueDepth = 2000
-	config.MemBytes = 8 << 30
-	n.pools, err = coldstart.New(config, coldstart.Deps{Drivers: []sandbox.Driver{driver}, Manifests: n, Artifacts: n, Models: n.engine})
+	dir := t.TempDir()
+	for _, name := range parts.guests {
+		file := filepath.Join(dir, name+".wasm")
+		testkit.GoBuildWASM(t, filepath.Join("internal", "loadtest", "guests", name), file)
+		m := functions.Manifest{Name: name, Kind: functions.KindWASM, Limits: functions.Limits{MemBytes: guestMemory}}
+		if name == "ask" || name == "chat" {
+			m.Uses.Models = []string{parts.llm.Name}
+		}
+		add(m, file)
+	}
+	for _, name := range parts.plugins {
+		file := filepath.Join(dir, name)
+		testkit.GoBuild(t, filepath.Join("internal", "loadtest", "plugins", name), file, nil)
+		add(functions.Manifest{Name: name, Kind: functions.KindPlugin}, file)
+	}
+	n.pools, err = coldstart.New(parts.config, coldstart.Deps{
+		Drivers: drivers, Manifests: n, Artifacts: n, Models: parts.engine,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	run(t, n.pools.Run)
+	if _, err := n.pools.Prepare(t.Context(), refs, models); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// config returns that of pools with room for many streams.
+func config() coldstart.Config {
+	c := coldstart.DefaultConfig()
+	c.QueueDepth = 2000
+	c.MemBytes = 8 << 30
+	return c
+}
+
+// run runs what works in the background until the test ends.
+func run(t *testing.T, background func(context.Context) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- n.pools.Run(ctx) }() // joined by the cleanup
+	go func() { ended <- background(ctx) }() // joined by the cleanup
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
-	if _, err := n.pools.Prepare(t.Context(), refs, nil); err != nil {
-		t.Fatal(err)
-	}
-	return n
 }
 
 // guestMemory is the most that one guest may have.
@@ -166,58 +189,4 @@ func (n *node) plan(t *testing.T, names ...string) *chains.Plan {
 		t.Fatal(err)
 	}
 	return p
-}
-
-// engine is a model that answers 7 with 70, 71 and 72, a token after the other. It counts what is open.
-type engine struct {
-	open     atomic.Int64 // generations
-	sessions sync.Map     // that have asked, and not ended
-}
-
-const tokensPerAnswer = 3
-
-func (e *engine) Generate(ctx context.Context, _ functions.Ref, req functions.Generation) (functions.Tokens, error) {
-	n, err := strconv.Atoi(req.Messages[0].Content)
-	if err != nil {
-		return nil, err
-	}
-	e.open.Add(1)
-	e.sessions.Store(req.Session, true)
-	return &answer{e: e, ctx: ctx, next: n * 10}, nil
-}
-
-func (e *engine) Wake(context.Context, functions.Ref) error    { return nil }
-func (e *engine) Prepare(context.Context, functions.Ref) error { return nil }
-func (e *engine) EndSession(session string)                    { e.sessions.Delete(session) }
-
-type answer struct {
-	e      *engine
-	ctx    context.Context // of the generation: a turn's, perhaps
-	next   int
-	given  int
-	closed bool
-}
-
-func (a *answer) Recv(ctx context.Context) (functions.Token, error) {
-	if a.given == tokensPerAnswer {
-		return functions.Token{}, io.EOF
-	}
-	select {
-	case <-time.After(time.Millisecond): // an engine takes its time
-	case <-ctx.Done():
-		return functions.Token{}, context.Cause(ctx)
-	case <-a.ctx.Done():
-		return functions.Token{}, context.Cause(a.ctx)
-	}
-	a.given++
-	a.next++
-	return functions.Token{Text: strconv.Itoa(a.next - 1)}, nil
-}
-
-func (a *answer) Close() error {
-	if !a.closed {
-		a.closed = true
-		a.e.open.Add(-1)
-	}
-	return nil
 }

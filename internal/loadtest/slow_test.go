@@ -27,7 +27,7 @@ const (
 // offered is far more than the memory that may be in use: the caller's pace reaches the source. No byte is lost.
 func TestSlowReader(t *testing.T) {
 	slow, total := soak(3, 10), int64(soak(1<<29, 1<<30))
-	n := newNode(t, functions.Port{Schema: functions.SchemaFor[[]byte](), Stream: true}, "bytes")
+	n := newNode(t, parts{port: streamOf[[]byte](), guests: []string{"bytes"}, config: config()})
 	p := n.plan(t, "bytes", "bytes", "bytes", "bytes", "bytes")
 	inUse := func() int64 {
 		var m runtime.MemStats
