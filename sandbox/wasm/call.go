@@ -86,6 +86,9 @@ func (c *call) end() {
 	if c.async != nil {
 		c.cancel(nil)
 		c.async.pumps.Wait()
+		if t := c.async.timer; t != nil {
+			t.Stop()
+		}
 	}
 	c.stdout.flush()
 	c.stderr.flush()

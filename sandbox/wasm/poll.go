@@ -133,16 +133,36 @@ func (p *poll) wait() {
 		p.first = min(p.first, int64(time.Until(p.c.async.stopAt))+1)
 	}
 	var timeout <-chan time.Time
-	if p.first < math.MaxInt64 {
+	switch a := p.c.async; {
+	case p.first == math.MaxInt64:
+	case a != nil:
+		timeout = a.alarm(time.Duration(p.first))
+	default:
 		timer := time.NewTimer(time.Duration(p.first))
 		defer timer.Stop()
 		timeout = timer.C
 	}
 	select {
 	case <-timeout:
+		if a := p.c.async; a != nil {
+			a.rings = time.Time{}
+		}
 	case <-wake:
 	case <-ended:
 	}
+}
+
+// alarm returns a channel that yields something in d, or sooner: a guest that waits anew for each item, with a timer that
+// rarely goes off, keeps the one that is set. To set one may take a thread's wake, more than all else in a short wait.
+func (a *async) alarm(d time.Duration) <-chan time.Time {
+	switch at := time.Now().Add(d); {
+	case a.timer == nil:
+		a.timer, a.rings = time.NewTimer(d), at
+	case a.rings.IsZero() || at.Before(a.rings):
+		a.timer.Reset(d)
+		a.rings = at
+	}
+	return a.timer.C
 }
 
 func satAdd(a, b int64) int64 {

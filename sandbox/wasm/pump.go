@@ -27,8 +27,10 @@ type async struct {
 	pumps  sync.WaitGroup
 
 	// For the guest's goroutine alone:
-	stopAt time.Time // when the guest is stopped; zero until it has been told that its call has ended
-	hailed bool      // its timers have gone off for that
+	timer  *time.Timer // of the wait in poll_oneoff
+	rings  time.Time   // when it goes off; zero if it is not set
+	stopAt time.Time   // when the guest is stopped; zero until it has been told that its call has ended
+	hailed bool        // its timers have gone off for that
 }
 
 // startAsync makes the call one whose guest can wait for many things.

@@ -12,8 +12,8 @@
 // package variables.
 //
 // [Serve] is for a function that does one thing after the other. One that hears its caller while a model speaks, or sends
-// while it waits, is served by [ServeDuplex]: there a wait parks its goroutine alone, and costs some 15 us where one of
-// Serve costs less than one.
+// while it waits, is served by [ServeDuplex]: there a wait parks its goroutine alone, and costs some tens of
+// microseconds where one of Serve costs less than one.
 //
 // On other platforms both describe the function if CATENARY_DESCRIBE is 1, and do nothing otherwise but say how to
 // build it, so that the package's tests run.

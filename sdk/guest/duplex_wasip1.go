@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"syscall"
 	"time"
+	"weak"
 
 	"github.com/catenary-run/catenary/functions"
 	"github.com/catenary-run/catenary/functions/value"
@@ -148,10 +150,11 @@ func (s duplexSink) Send(ctx context.Context, it functions.Item) error {
 // descriptor is one of the host's that does not block: Go's poller parks the goroutine that waits for it. There is one
 // os.File for each, since the poller finds what belongs to a file by its number alone.
 type descriptor struct {
-	env  *duplexEnv
-	fd   int32
-	file *os.File
-	conn syscall.RawConn
+	env         *duplexEnv
+	fd          int32
+	file        *os.File
+	read, write side
+	buf         buffer // of what is received
 }
 
 // wait makes fd a descriptor that does not block. It closes fd if it fails.
@@ -167,11 +170,32 @@ func (e *duplexEnv) wait(fd int32) (*descriptor, error) {
 		file.Close()
 		return nil, err
 	}
-	return &descriptor{e, fd, file, conn}, nil
+	return &descriptor{
+		env: e, fd: fd, file: file,
+		read:  side{file: file, setDeadline: (*os.File).SetReadDeadline, park: conn.Read},
+		write: side{file: file, setDeadline: (*os.File).SetWriteDeadline, park: conn.Write},
+	}, nil
 }
 
 // close frees it. Who waits for it gets functions.ErrClosed.
-func (d *descriptor) close() { d.file.Close() } // a second time is told, and is no fault
+func (d *descriptor) close() {
+	d.read.follow(context.Background())
+	d.write.follow(context.Background())
+	d.file.Close() // a second time is told, and is no fault
+}
+
+// side is where one goroutine at a time waits for a descriptor.
+type side struct {
+	file        *os.File
+	setDeadline func(*os.File, time.Time) error
+	park        func(func(fd uintptr) bool) error
+
+	deadline time.Time // that who waits has set last
+
+	mu     sync.Mutex      // guards the fields below
+	ctx    context.Context // whose end wakes who waits
+	forget func() bool     // ctx
+}
 
 // How long a goroutine waits before it looks for itself whether it can go on. Go asks the host what is ready only when
 // no goroutine can run; but timers go off in between, too. So a guest that always computes gets its items by them. They
@@ -181,25 +205,24 @@ const (
 	lastLook  = 500 * time.Millisecond
 )
 
-// until calls try until it has an answer, and lets other goroutines go on meanwhile. What says which deadline of the file
-// wakes it, and park where it sleeps.
-func (d *descriptor) until(ctx context.Context, setDeadline func(time.Time) error, park func(func(uintptr) bool) error, try func() bool) error {
+// until calls try until it has an answer, and lets other goroutines go on meanwhile.
+func (s *side) until(ctx context.Context, try func() bool) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if try() {
 		return nil
 	}
-	defer context.AfterFunc(ctx, func() { setDeadline(time.Unix(1, 0)) })()
+	s.follow(ctx)
 	for look := firstLook; ; look = min(2*look, lastLook) {
-		if err := setDeadline(time.Now().Add(look)); err != nil {
+		if err := s.lookIn(look); err != nil {
 			return closedError(err)
 		}
 		if ctx.Err() != nil { // it may have ended before the deadline was set
 			return context.Cause(ctx)
 		}
 		done := false
-		err := park(func(uintptr) bool {
+		err := s.park(func(uintptr) bool {
 			done = try()
 			return done
 		})
@@ -211,7 +234,37 @@ func (d *descriptor) until(ctx context.Context, setDeadline func(time.Time) erro
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return closedError(err)
 		}
+		s.deadline = time.Time{}
 	}
+}
+
+// follow has the end of ctx wake who waits. Most waits have the context of the one before, and to follow another one takes
+// longer than a short wait. A descriptor that is forgotten must be found by the collector, so ctx does not keep it.
+func (s *side) follow(ctx context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx == ctx {
+		return
+	}
+	if s.forget != nil {
+		s.forget()
+	}
+	file, setDeadline := weak.Make(s.file), s.setDeadline
+	s.ctx, s.forget = ctx, context.AfterFunc(ctx, func() {
+		if f := file.Value(); f != nil {
+			setDeadline(f, time.Unix(1, 0))
+		}
+	})
+}
+
+// lookIn sets the deadline, unless the one that was set is nearly as good: that, too, takes longer than a short wait.
+func (s *side) lookIn(look time.Duration) error {
+	now := time.Now()
+	if left := s.deadline.Sub(now); left >= look/4 && left <= look {
+		return nil
+	}
+	s.deadline = now.Add(look)
+	return s.setDeadline(s.file, s.deadline)
 }
 
 func closedError(err error) error {
@@ -221,15 +274,11 @@ func closedError(err error) error {
 	return err
 }
 
-// recv returns the next item, and io.EOF after the last one.
+// recv returns the next item, until it is called again, and io.EOF after the last one.
 func (d *descriptor) recv(ctx context.Context, what string) ([]byte, error) {
-	buf := make([]byte, stdItem)
 	var n int64
-	err := d.until(ctx, d.file.SetReadDeadline, d.conn.Read, func() bool {
-		if n = itemRecv(d.fd, ptr(buf), uint32(len(buf))); n > int64(len(buf)) {
-			buf = make([]byte, n)
-			n = itemRecv(d.fd, ptr(buf), uint32(len(buf)))
-		}
+	err := d.read.until(ctx, func() bool {
+		n = d.buf.recv(d.fd)
 		return n != abi.RecvAgain
 	})
 	switch {
@@ -240,12 +289,12 @@ func (d *descriptor) recv(ctx context.Context, what string) ([]byte, error) {
 	case n < 0:
 		return nil, d.failed(recvFailed(d.fd, what))
 	}
-	return buf[:n], nil
+	return d.buf[:n], nil
 }
 
 func (d *descriptor) send(ctx context.Context, item []byte, what string) error {
 	var errno uint32
-	err := d.until(ctx, d.file.SetWriteDeadline, d.conn.Write, func() bool {
+	err := d.write.until(ctx, func() bool {
 		errno = itemSend(d.fd, ptr(item), uint32(len(item)))
 		return errno != abi.Again
 	})

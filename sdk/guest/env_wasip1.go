@@ -83,20 +83,33 @@ func (e *hostError) Unwrap() error {
 // stdItem is the size of the first buffer; most items fit.
 const stdItem = 4 << 10
 
-// recv returns the next item of a descriptor, and io.EOF after the last one.
-func recv(fd int32, what string) ([]byte, error) {
-	buf := make([]byte, stdItem)
-	for {
-		n := itemRecv(fd, ptr(buf), uint32(len(buf)))
-		switch {
-		case n == abi.RecvEnd:
-			return nil, io.EOF
-		case n < 0:
-			return nil, recvFailed(fd, what)
-		case n <= int64(len(buf)):
-			return buf[:n], nil
-		}
-		buf = make([]byte, n)
+// buffer is what items of one descriptor are received into. It is used again for the next one: whoever reads an item
+// decodes it first, which copies. A new one for each would write to fresh memory all the time, and that is dear in an
+// instance that shares its pages with an image.
+type buffer []byte
+
+// recv returns what item_recv does, with an item of any size in the buffer.
+func (b *buffer) recv(fd int32) int64 {
+	if *b == nil {
+		*b = make([]byte, stdItem)
+	}
+	n := itemRecv(fd, ptr([]byte(*b)), uint32(len(*b)))
+	if n > int64(len(*b)) {
+		*b = make([]byte, n)
+		n = itemRecv(fd, ptr([]byte(*b)), uint32(n))
+	}
+	return n
+}
+
+// next returns the next item of a descriptor that blocks, until the buffer is used again, and io.EOF after the last one.
+func (b *buffer) next(fd int32, what string) ([]byte, error) {
+	switch n := b.recv(fd); {
+	case n == abi.RecvEnd:
+		return nil, io.EOF
+	case n < 0:
+		return nil, recvFailed(fd, what)
+	default:
+		return (*b)[:n], nil
 	}
 }
 
@@ -152,13 +165,14 @@ func open(request, what string) (int32, error) {
 // edges are the call's input and output.
 type edges struct {
 	in, out int32
+	buf     buffer
 	turn    uint64 // of the item that was received last; so is what is sent, unless the host is told
 	time    time.Time
 }
 
 // Recv implements functions.Source.
 func (e *edges) Recv(context.Context) (functions.Item, error) {
-	b, err := recv(e.in, "receive from the input")
+	b, err := e.buf.next(e.in, "receive from the input")
 	if err != nil {
 		return functions.Item{}, err
 	}
@@ -221,7 +235,8 @@ func (env) WriteBlob(_ context.Context, mediaType string, data []byte) (b functi
 			return b, err
 		}
 	}
-	ref, err := recv(fd, what)
+	var buf buffer
+	ref, err := buf.next(fd, what)
 	if err != nil {
 		return b, err
 	}
@@ -259,6 +274,7 @@ func ask(fd int32, ctx context.Context, req functions.Generation, what string) e
 type tokens struct {
 	fd     int32
 	what   string
+	buf    buffer
 	closed bool
 }
 
@@ -266,7 +282,7 @@ func (t *tokens) Recv(context.Context) (tok functions.Token, err error) {
 	if t.closed {
 		return tok, functions.ErrClosed
 	}
-	b, err := recv(t.fd, t.what)
+	b, err := t.buf.next(t.fd, t.what)
 	if err != nil {
 		return tok, err
 	}
