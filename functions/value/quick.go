@@ -35,6 +35,9 @@ func skim(s *functions.Schema, b []byte, depth int) (rest []byte, ok bool) {
 	if s == nil || s.Type == "" || depth == maxQuickDepth {
 		return nil, false
 	}
+	if s.Type == "number" {
+		return skimNumber(b)
+	}
 	major, n, rest, ok := head(b)
 	if !ok {
 		return nil, false
@@ -63,6 +66,32 @@ func skim(s *functions.Schema, b []byte, depth int) (rest []byte, ok bool) {
 	return nil, false
 }
 
+// skimNumber checks a number: an integer, or a float that JSON has.
+func skimNumber(b []byte) (rest []byte, ok bool) {
+	size, exponent := 0, uint64(0)
+	switch {
+	case len(b) == 0:
+		return nil, false
+	case b[0] == 0xf9:
+		size, exponent = 2, 0x7c00
+	case b[0] == 0xfa:
+		size, exponent = 4, 0x7f800000
+	case b[0] == 0xfb:
+		size, exponent = 8, 0x7ff0000000000000
+	default:
+		major, _, rest, ok := head(b)
+		return rest, ok && (major == cborUint || major == cborNegint)
+	}
+	if len(b) < 1+size {
+		return nil, false
+	}
+	var bits uint64
+	for _, c := range b[1 : 1+size] {
+		bits = bits<<8 | uint64(c)
+	}
+	return b[1+size:], bits&exponent != exponent // else it is infinite, or no number
+}
+
 // skimObject checks n properties.
 func skimObject(s *functions.Schema, b []byte, n, depth int) (rest []byte, ok bool) {
 	var seen [maxQuickKeys][]byte
@@ -75,6 +104,9 @@ func skimObject(s *functions.Schema, b []byte, n, depth int) (rest []byte, ok bo
 		key := after[:size]
 		p := s.Properties[string(key)]
 		if p == nil {
+			p = s.Additional
+		}
+		if p == nil || !utf8.Valid(key) {
 			return nil, false
 		}
 		for _, other := range seen[:i] {

@@ -53,12 +53,15 @@ func TestFits_AllocatesNothing(t *testing.T) {
 		At    []int    `json:"at"`
 		Heard bool     `json:"heard"`
 		Parts []string `json:"parts"`
+
+		Score float64            `json:"score"`
+		Named map[string]float64 `json:"named"`
 	}
 	for _, tt := range []struct {
 		schema *functions.Schema
 		value  any
 	}{
-		{functions.SchemaFor[word](), word{"tea", []int{1, -2, 70000}, true, []string{"t", "ea"}}},
+		{functions.SchemaFor[word](), word{"tea", []int{1, -2, 70000}, true, []string{"t", "ea"}, 0.1, map[string]float64{"half": 0.5, "one": 1}}},
 		{functions.SchemaFor[string](), "some text"},
 		{functions.SchemaFor[[]byte](), make([]byte, 1000)},
 		{functions.SchemaFor[int](), -5},

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -37,11 +38,14 @@ func benchHop(ctx context.Context, rec *recorder) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	rig, err := newHopRig(ctx, dir)
+	rig, err := newHopRig(ctx, dir, func(c *coldstart.Config) { c.MaxPlugins = longChain })
 	if err != nil {
 		return err
 	}
 	defer rig.stop()
+	if err := rig.prepareBlobs(ctx); err != nil {
+		return err
+	}
 	peers, stop, err := startPeers(ctx)
 	if err != nil {
 		return err
@@ -157,7 +161,7 @@ type hopRig struct {
 	memcpyTo []byte
 }
 
-func newHopRig(ctx context.Context, dir string) (*hopRig, error) {
+func newHopRig(ctx context.Context, dir string, configure func(*coldstart.Config)) (*hopRig, error) {
 	r := &hopRig{dir: dir, has: deployed{map[functions.Digest]*functions.Manifest{}, map[functions.Digest]string{}}}
 	wasmDriver, err := newDriver(filepath.Join(dir, "wasm"))
 	if err != nil {
@@ -172,7 +176,7 @@ func newHopRig(ctx context.Context, dir string) (*hopRig, error) {
 		return nil, err
 	}
 	config := coldstart.DefaultConfig()
-	config.MaxPlugins = longChain
+	configure(&config)
 	r.pools, err = coldstart.New(config, coldstart.Deps{Drivers: []sandbox.Driver{wasmDriver, pluginDriver}, Manifests: r.has, Artifacts: r.has, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return nil, err
@@ -181,7 +185,7 @@ func newHopRig(ctx context.Context, dir string) (*hopRig, error) {
 	ended := make(chan error, 1)
 	go func() { ended <- r.pools.Run(running) }()
 	r.stops = append(r.stops, func() { cancel(); <-ended })
-	return r, r.prepareBlobs(ctx)
+	return r, nil
 }
 
 // stop ends what the rig has started, the last first.
@@ -224,17 +228,29 @@ func (r *hopRig) echo(ctx context.Context, how, mode string) (*functions.Manifes
 		return nil, err
 	}
 	port := functions.Port{Schema: functions.SchemaFor[[]byte](), Stream: mode == "stream"}
-	if mode == "blob" {
+	switch mode {
+	case "blob":
 		port.Schema = functions.SchemaFor[functions.Blob]()
+	case "record":
+		port.Schema = functions.SchemaFor[record]()
 	}
 	m := &functions.Manifest{
 		Name: name, Kind: kind, Artifact: functions.DigestOf(artifact), In: port, Out: port,
 		Limits: functions.Limits{MemBytes: 256 << 20},
 	}
-	if mode == "one" {
-		if m.Sample, err = value.Encode(make([]byte, hopPayload)); err != nil {
-			return nil, err
+	switch mode {
+	case "one":
+		m.Sample, err = value.Encode(make([]byte, hopPayload))
+	case "record":
+		m.Sample, err = value.Encode(newRecord())
+	case "json":
+		var text []byte
+		if text, err = json.Marshal(newRecord()); err == nil {
+			m.Sample, err = value.Encode(text)
 		}
+	}
+	if err != nil {
+		return nil, err
 	}
 	r.has.manifests[m.Digest()], r.has.files[m.Artifact] = m, file
 	_, err = r.pools.Prepare(ctx, []functions.Ref{m.Ref()}, nil)

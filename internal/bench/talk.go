@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -62,15 +63,11 @@ func benchTalk(ctx context.Context, rec *recorder) error {
 		if round == 0 {
 			rec = &recorder{} // what was asleep wakes
 		}
-		for _, q := range []struct{ name, file string }{{"long", longQuestion}, {"short", shortQuestion}} {
-			events, ended, err := t.stream(ctx, rec, q.name, t.questions[q.file])
-			if err != nil {
-				return fmt.Errorf("streams: %w", err)
-			}
-			if q.name == "long" {
-				last, end = events, ended
-			}
-			if err := t.stepByStep(ctx, rec, q.name, t.questions[q.file]); err != nil {
+		if last, end, err = t.converse(ctx, rec); err != nil {
+			return fmt.Errorf("streams: %w", err)
+		}
+		for name, file := range map[string]string{"short": shortQuestion, "long": longQuestion} {
+			if err := t.stepByStep(ctx, rec, name, t.questions[file]); err != nil {
 				return fmt.Errorf("step by step: %w", err)
 			}
 		}
@@ -84,11 +81,20 @@ func benchTalk(ctx context.Context, rec *recorder) error {
 	fmt.Fprintln(rec.out, "  the last long answer, in ms from the end of the question:")
 	fall(rec.out, last, end)
 	for _, name := range []string{"long", "short"} {
-		rec.ratio(name+": step by step, all of it spoken / streams", name+": step by step, until all of it is spoken", name+": streams, until the first audio")
-		rec.ratio(name+": step by step, first sentence spoken / streams", name+": step by step, until the first sentence is spoken", name+": streams, until the first audio")
+		for _, until := range []string{allSpoken, firstSpoken} {
+			rec.ratio(name+", from the last sound: step by step, "+until+" / streams", name+": step by step, "+until, name+": streams, "+firstAudio)
+			rec.ratio(name+", from the end that vad finds: step by step, "+until+" / streams", name+": step by step, "+until+", without vad", name+": streams, "+firstAudio+", without vad")
+		}
 	}
 	return nil
 }
+
+// What is measured from the end of a question.
+const (
+	firstAudio  = "until the first audio"
+	firstSpoken = "until the first sentence is spoken"
+	allSpoken   = "until all of it is spoken"
+)
 
 // prepare deploys the steps and reads the questions.
 func (t *talker) prepare(ctx context.Context) error {
@@ -123,33 +129,54 @@ var (
 	quietAfter  = spoken.Silence(2 * time.Second)
 )
 
-// stream asks by the chain talk and reads the whole answer. It returns what happened, and when the question ended.
-func (t *talker) stream(ctx context.Context, rec *recorder, name string, question []byte) ([]spoken.Event, time.Time, error) {
+// converse asks three questions in one conversation, each when the answer to the one before has begun. The first is not
+// measured: by it the recogniser gets used to the voice. It returns what happened after the last one, which is long, and
+// when that ended.
+func (t *talker) converse(ctx context.Context, rec *recorder) (events []spoken.Event, ended time.Time, err error) {
 	v, err := spoken.Converse(ctx, t.client)
 	if err != nil {
-		return nil, time.Time{}, err
-	}
-	defer v.Close()
-	var speaking sync.WaitGroup
-	var ended time.Time
-	var sayErr error
-	speaking.Go(func() {
-		defer v.HangUp()
-		if sayErr = v.Say(ctx, quietBefore, true); sayErr == nil {
-			sayErr = v.Say(ctx, question, true)
-		}
-		ended = time.Now()
-		if sayErr == nil {
-			sayErr = v.Say(ctx, quietAfter, true)
-		}
-	})
-	events, err := v.Rest()
-	speaking.Wait()
-	if err := errors.Join(err, sayErr); err != nil {
 		return nil, ended, err
 	}
-	from, at := ended, map[string]time.Time{}
-	for _, part := range []struct {
+	defer v.Close()
+	for turn, q := range []struct{ name, file string }{{"first", shortQuestion}, {"short", shortQuestion}, {"long", longQuestion}} {
+		asking, stop := context.WithCancel(ctx)
+		var speaking sync.WaitGroup
+		said := make(chan time.Time, 1)
+		speaking.Go(func() {
+			speak := func(samples []byte) { _ = v.Say(asking, samples, true) } // if it fails, the conversation ends
+			speak(quietBefore)
+			speak(t.questions[q.file])
+			said <- time.Now()
+			speak(quietAfter)
+		})
+		events = nil
+		err := until(v, func(e spoken.Event) bool {
+			if e.Turn == uint64(turn) || e.Speech != nil {
+				events = append(events, e)
+			}
+			return e.Turn == uint64(turn) && e.Audio != nil
+		})
+		stop() // the microphone is silent from now on
+		speaking.Wait()
+		if err != nil {
+			return nil, ended, err
+		}
+		if ended = <-said; q.name == "first" {
+			continue
+		}
+		if err := shares(rec, q.name, events, ended); err != nil {
+			return nil, ended, err
+		}
+	}
+	v.HangUp()
+	rest, err := v.Rest()
+	return append(events, rest...), ended, err
+}
+
+// shares records what the time from the end of a question to the first audio is made of.
+func shares(rec *recorder, name string, events []spoken.Event, ended time.Time) error {
+	from, found := ended, ended
+	for i, part := range []struct {
 		what string
 		is   func(spoken.Event) bool
 	}{
@@ -158,19 +185,18 @@ func (t *talker) stream(ctx context.Context, rec *recorder, name string, questio
 		{"reply: first sentence", func(e spoken.Event) bool { return e.Said != nil }},
 		{"speak: first sentence", func(e spoken.Event) bool { return e.Audio != nil }},
 	} {
-		for _, e := range events {
-			if _, known := at[part.what]; !known && part.is(e) {
-				at[part.what] = e.At
-			}
+		at := slices.IndexFunc(events, part.is)
+		if at < 0 {
+			return fmt.Errorf("nothing was told of %s", part.what)
 		}
-		if at[part.what].IsZero() {
-			return nil, ended, fmt.Errorf("the run ended before %s", part.what)
+		rec.took(name+": streams, of which "+part.what, events[at].At.Sub(from))
+		if from = events[at].At; i == 0 {
+			found = from
 		}
-		rec.took(name+": streams, of which "+part.what, at[part.what].Sub(from))
-		from = at[part.what]
 	}
-	rec.took(name+": streams, until the first audio", from.Sub(ended))
-	return events, ended, nil
+	rec.took(name+": streams, "+firstAudio, from.Sub(ended))
+	rec.took(name+": streams, "+firstAudio+", without vad", from.Sub(found))
+	return nil
 }
 
 // stepByStep asks the same with each step done before the next one begins: the recogniser hears the utterance as a whole
@@ -185,12 +211,12 @@ func (t *talker) stepByStep(ctx context.Context, rec *recorder, name string, que
 		rec.took(name+": step by step, "+what, now.Sub(since))
 		return now
 	}
-	at := took("of which vad: finds its end", ended)
+	found := took("of which vad: finds its end", ended)
 	heard, err := spoken.Listen(ctx, t.client, clip)
 	if err != nil {
 		return err
 	}
-	at = took("of which transcribe", at)
+	at := took("of which transcribe", found)
 	answer, err := client.Run(ctx, t.client, talkAnswer, heard)
 	if err != nil {
 		return err
@@ -208,11 +234,13 @@ func (t *talker) stepByStep(ctx context.Context, rec *recorder, name string, que
 			return err
 		}
 		if i == 0 {
-			took("until the first sentence is spoken", ended)
+			took(firstSpoken, ended)
+			took(firstSpoken+", without vad", found)
 		}
 	}
 	took("of which speak", at)
-	took("until all of it is spoken", ended)
+	took(allSpoken, ended)
+	took(allSpoken+", without vad", found)
 	return nil
 }
 

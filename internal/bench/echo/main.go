@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/catenary-run/catenary/sdk"
 )
@@ -11,7 +12,9 @@ import (
 // Set by -ldflags=-X.
 var (
 	name = "echo"
-	mode = "one" // some bytes; stream: all of a stream; blob: one blob, read and written anew
+	// mode is one: some bytes; stream: all of a stream; blob: one blob, read and written anew; record: a typed struct;
+	// json: the same struct as JSON in some bytes, decoded and encoded by encoding/json.
+	mode = "one"
 )
 
 func one(_ context.Context, in []byte) ([]byte, error) { return in, nil }
@@ -24,4 +27,32 @@ func blob(ctx context.Context, in sdk.Blob) (sdk.Blob, error) {
 		return sdk.Blob{}, err
 	}
 	return sdk.NewBlob(ctx, in.Type, data)
+}
+
+// Record is a typed struct.
+type Record struct {
+	ID      int               `json:"id"`
+	Name    string            `json:"name"`
+	Score   float64           `json:"score"`
+	Tags    []string          `json:"tags"`
+	Words   []Word            `json:"words"`
+	Options map[string]string `json:"options"`
+}
+
+// Word is a part of a Record.
+type Word struct {
+	Text  string  `json:"text"`
+	Start float64 `json:"start"`
+	End   float64 `json:"end"`
+	Known bool    `json:"known"`
+}
+
+func whole(_ context.Context, in Record) (Record, error) { return in, nil }
+
+func viaJSON(_ context.Context, in []byte) ([]byte, error) {
+	var r Record
+	if err := json.Unmarshal(in, &r); err != nil {
+		return nil, err
+	}
+	return json.Marshal(r)
 }

@@ -13,6 +13,10 @@ func main() {
 		plugin.Serve(sdk.NewFunc[sdk.Stream[[]byte], sdk.Stream[[]byte]](name), stream)
 	case "blob":
 		plugin.Serve(sdk.NewFunc[sdk.Blob, sdk.Blob](name), blob)
+	case "record":
+		plugin.Serve(sdk.NewFunc[Record, Record](name), whole)
+	case "json":
+		plugin.Serve(sdk.NewFunc[[]byte, []byte](name), viaJSON)
 	default:
 		plugin.Serve(sdk.NewFunc[[]byte, []byte](name), one)
 	}
