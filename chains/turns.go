@@ -88,7 +88,11 @@ func (x *exec) watchTurns() {
 	select {
 	case <-x.opened:
 	case <-x.ctx.Done():
-		return
+		select {
+		case <-x.opened: // the run was short
+		default:
+			return
+		}
 	}
 	for over := false; !over; {
 		_, changed := x.turns.First()
