@@ -101,17 +101,17 @@ type interruption struct {
 }
 
 func randomTalk(t *rapid.T) talk {
-	second := func(name string, most int) time.Duration {
+	halves := func(name string, most int) time.Duration {
 		return time.Duration(rapid.IntRange(0, most).Draw(t, name)) * time.Second / 2
 	}
 	k := talk{
 		onset:     rapid.Bool().Draw(t, "onset"),
 		opens:     rapid.SliceOfN(rapid.Bool(), 1, 12).Draw(t, "opens"),
-		inputSlow: second("input slow", 4),
+		inputSlow: halves("input slow", 4),
 		slow:      map[string]time.Duration{},
 		heeds:     map[string]bool{},
-		sinkSlow:  second("sink slow", 4),
-		tellSlow:  second("tell slow", 2),
+		sinkSlow:  halves("sink slow", 4),
+		tellSlow:  halves("tell slow", 2),
 		edgeItems: rapid.IntRange(1, 4).Draw(t, "edge"),
 		atItem:    map[int]bool{},
 	}
@@ -131,11 +131,11 @@ func randomTalk(t *rapid.T) talk {
 		}
 		st.Name = fmt.Sprintf("%s%d", st.Func, i)
 		k.steps, from = append(k.steps, st), st.Name
-		k.slow[st.Name] = second("slow", 4)
+		k.slow[st.Name] = halves("slow", 4)
 		k.heeds[st.Name] = rapid.Bool().Draw(t, "heeds") && i != k.opener // what it takes is of no turn yet
 	}
 	for range rapid.IntRange(0, 4).Draw(t, "interruptions") {
-		k.at = append(k.at, interruption{second("after", 40), uint64(rapid.IntRange(0, 8).Draw(t, "turn"))})
+		k.at = append(k.at, interruption{halves("after", 40), uint64(rapid.IntRange(0, 8).Draw(t, "turn"))})
 	}
 	for _, i := range rapid.SliceOfN(rapid.IntRange(1, 20), 0, 3).Draw(t, "at items") {
 		k.atItem[i] = true
