@@ -74,6 +74,7 @@ func (c *call) broken(err error) {
 		c.abort(err)
 	}
 	c.async.cancel(err)
+	c.ended() // its guest is about to be told
 }
 
 // await blocks until ready says so. It returns false if the call has ended first.

@@ -77,10 +77,12 @@ func serve(ctx context.Context, r *sdk.Receiver[in], s *sdk.Sender[out]) error {
 	case contract.Last:
 		return c.generate(ctx)
 	case contract.Park:
+		c.log("parks")
 		_, err := r.Recv(ctx)
 		c.log("told: " + err.Error())
 		return err
 	case contract.Deaf:
+		c.log("parks")
 		_, err := r.Recv(ctx)
 		for {
 			c.log("told: " + err.Error())
