@@ -21,18 +21,22 @@ const (
 )
 
 // benchReset measures a call that finds fresh state, back to back: from a new plain instance, from a new copy-on-write
-// instance, and from one that was reset. The floor is a plain instance that is never reset, so that every call finds
-// what the others left.
+// instance, and from one that was reset, beside a new instance under wasmtime. The floor is a plain instance that is never
+// reset, so that every call finds what the others left.
 func benchReset(ctx context.Context, rec *recorder) error {
 	dir, err := os.MkdirTemp("", "catenary-bench-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	wasmtime, err := buildWasmtime(ctx, dir)
+	if err != nil {
+		return err
+	}
 	specs := []guestSpec{{name: "trivial"}, {name: "heavy", entries: slowEntries}}
 	var arms []*resetArms
 	for _, s := range specs {
-		a, err := newResetArms(ctx, dir, s)
+		a, err := newResetArms(ctx, dir, wasmtime, s)
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
@@ -54,6 +58,7 @@ func benchReset(ctx context.Context, rec *recorder) error {
 	for _, a := range arms {
 		rec.ratio(a.name+": call and reset / never reset", a.name+": catenary, call and reset", a.name+": plain wazero, never reset")
 		rec.ratio(a.name+": new plain instance / call and reset", a.name+": plain wazero, new instance", a.name+": catenary, call and reset")
+		rec.ratio(a.name+": new wasmtime instance / call and reset", a.name+": wasmtime, new instance", a.name+": catenary, call and reset")
 		rec.ratio(a.name+": fresh copy-on-write instance / call and reset", a.name+": catenary, new instance", a.name+": catenary, call and reset")
 	}
 	return nil
@@ -66,9 +71,10 @@ type resetArms struct {
 	kept api.Module // of base, never reset
 	code sandbox.Code
 	inst sandbox.Instance
+	peer *wasmtimeArm
 }
 
-func newResetArms(ctx context.Context, dir string, s guestSpec) (*resetArms, error) {
+func newResetArms(ctx context.Context, dir, wasmtime string, s guestSpec) (*resetArms, error) {
 	file, m, err := buildGuest(ctx, dir, s)
 	if err != nil {
 		return nil, err
@@ -83,7 +89,10 @@ func newResetArms(ctx context.Context, dir string, s guestSpec) (*resetArms, err
 	if a.code, err = loadCaptured(ctx, filepath.Join(dir, s.name+"-catenary"), m, file); err != nil {
 		return nil, err
 	}
-	a.inst, err = a.code.New(ctx)
+	if a.inst, err = a.code.New(ctx); err != nil {
+		return nil, err
+	}
+	a.peer, err = startWasmtime(ctx, wasmtime, file, a.base.in)
 	return a, err
 }
 
@@ -104,6 +113,7 @@ func loadCaptured(ctx context.Context, dir string, m *functions.Manifest, file s
 }
 
 func (a *resetArms) close(ctx context.Context) {
+	a.peer.stop()
 	a.inst.Close()
 	a.code.Close()
 	a.base.rt.Close(ctx)
@@ -115,7 +125,7 @@ func (a *resetArms) round(ctx context.Context, rec *recorder) error {
 		calls int
 		call  func(context.Context, *recorder) error
 	}{
-		{resetBlock, a.neverReset}, {resetBlock, a.reset}, {resetBlock, a.newInstance}, {1, a.newPlain},
+		{resetBlock, a.neverReset}, {resetBlock, a.reset}, {resetBlock, a.newInstance}, {1, a.newPlain}, {1, a.newWasmtime},
 	} {
 		for range turn.calls {
 			if err := turn.call(ctx, rec); err != nil {
@@ -183,5 +193,14 @@ func (a *resetArms) newPlain(ctx context.Context, rec *recorder) error {
 		return err
 	}
 	a.took(rec, "plain wazero, new instance", start)
+	return nil
+}
+
+func (a *resetArms) newWasmtime(_ context.Context, rec *recorder) error {
+	took, err := a.peer.calls(1)
+	if err != nil {
+		return err
+	}
+	rec.add(a.name+": wasmtime, new instance", "us", took[0])
 	return nil
 }
