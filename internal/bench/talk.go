@@ -45,7 +45,8 @@ type talker struct {
 	questions map[string][]byte // samples, from the first to the last sound
 }
 
-// benchTalk asks in real time, by the chain talk and step by step in turns, and speaks over answers.
+// benchTalk asks in real time, by the chain talk and step by step in turns, and speaks over answers. Push to talk means
+// that the caller says where a question ends; hands-free that vad has to find it, for which it takes 400 ms of silence.
 func benchTalk(ctx context.Context, rec *recorder) error {
 	v, err := newVoice(ctx)
 	if err != nil {
@@ -63,12 +64,22 @@ func benchTalk(ctx context.Context, rec *recorder) error {
 		if round == 0 {
 			rec = &recorder{} // what was asleep wakes
 		}
-		if last, end, err = t.converse(ctx, rec); err != nil {
-			return fmt.Errorf("streams: %w", err)
-		}
-		for name, file := range map[string]string{"short": shortQuestion, "long": longQuestion} {
-			if err := t.stepByStep(ctx, rec, name, t.questions[file]); err != nil {
-				return fmt.Errorf("step by step: %w", err)
+		for _, q := range []struct{ name, file string }{{"long", longQuestion}, {"short", shortQuestion}} {
+			events, ended, err := t.stream(ctx, rec, q.name+pushToTalk, t.questions[q.file], true)
+			if err != nil {
+				return fmt.Errorf("%s%s: %w", q.name, pushToTalk, err)
+			}
+			if q.name == "long" {
+				last, end = events, ended
+			}
+			if err := t.stepByStep(ctx, rec, q.name+pushToTalk, t.questions[q.file], true); err != nil {
+				return fmt.Errorf("%s%s, step by step: %w", q.name, pushToTalk, err)
+			}
+			if _, _, err := t.stream(ctx, rec, q.name+handsFree, t.questions[q.file], false); err != nil {
+				return fmt.Errorf("%s%s: %w", q.name, handsFree, err)
+			}
+			if err := t.stepByStep(ctx, rec, q.name+handsFree, t.questions[q.file], false); err != nil {
+				return fmt.Errorf("%s%s, step by step: %w", q.name, handsFree, err)
 			}
 		}
 		if err := t.interrupt(ctx, rec); err != nil {
@@ -78,19 +89,20 @@ func benchTalk(ctx context.Context, rec *recorder) error {
 			return fmt.Errorf("speak over: %w", err)
 		}
 	}
-	fmt.Fprintln(rec.out, "  the last long answer, in ms from the end of the question:")
+	fmt.Fprintln(rec.out, "  the last long answer, push to talk, in ms from the end of the question:")
 	fall(rec.out, last, end)
-	for _, name := range []string{"long", "short"} {
+	for _, name := range []string{"long" + pushToTalk, "long" + handsFree, "short" + pushToTalk, "short" + handsFree} {
 		for _, until := range []string{allSpoken, firstSpoken} {
-			rec.ratio(name+", from the last sound: step by step, "+until+" / streams", name+": step by step, "+until, name+": streams, "+firstAudio)
-			rec.ratio(name+", from the end that vad finds: step by step, "+until+" / streams", name+": step by step, "+until+", without vad", name+": streams, "+firstAudio+", without vad")
+			rec.ratio(name+": step by step, "+until+" / streams", name+": step by step, "+until, name+": streams, "+firstAudio)
 		}
 	}
 	return nil
 }
 
-// What is measured from the end of a question.
 const (
+	pushToTalk = ", push to talk"
+	handsFree  = ", hands-free"
+
 	firstAudio  = "until the first audio"
 	firstSpoken = "until the first sentence is spoken"
 	allSpoken   = "until all of it is spoken"
@@ -129,54 +141,44 @@ var (
 	quietAfter  = spoken.Silence(2 * time.Second)
 )
 
-// converse asks three questions in one conversation, each when the answer to the one before has begun. The first is not
-// measured: by it the recogniser gets used to the voice. It returns what happened after the last one, which is long, and
-// when that ended.
-func (t *talker) converse(ctx context.Context, rec *recorder) (events []spoken.Event, ended time.Time, err error) {
+// stream asks by the chain talk, as the second question of a conversation: by the first one the recogniser gets used to
+// the voice. It returns what happened since, and when the question ended.
+func (t *talker) stream(ctx context.Context, rec *recorder, name string, question []byte, push bool) (events []spoken.Event, ended time.Time, err error) {
 	v, err := spoken.Converse(ctx, t.client)
 	if err != nil {
 		return nil, ended, err
 	}
 	defer v.Close()
-	for turn, q := range []struct{ name, file string }{{"first", shortQuestion}, {"short", shortQuestion}, {"long", longQuestion}} {
-		asking, stop := context.WithCancel(ctx)
-		var speaking sync.WaitGroup
-		said := make(chan time.Time, 1)
-		speaking.Go(func() {
-			speak := func(samples []byte) { _ = v.Say(asking, samples, true) } // if it fails, the conversation ends
-			speak(quietBefore)
-			speak(t.questions[q.file])
-			said <- time.Now()
-			speak(quietAfter)
-		})
-		events = nil
-		err := until(v, func(e spoken.Event) bool {
-			if e.Turn == uint64(turn) || e.Speech != nil {
-				events = append(events, e)
-			}
-			return e.Turn == uint64(turn) && e.Audio != nil
-		})
-		stop() // the microphone is silent from now on
-		speaking.Wait()
-		if err != nil {
-			return nil, ended, err
-		}
-		if ended = <-said; q.name == "first" {
-			continue
-		}
-		if err := shares(rec, q.name, events, ended); err != nil {
-			return nil, ended, err
-		}
+	first, err := t.askFast(ctx, v, shortQuestion)
+	if err != nil {
+		return nil, ended, err
 	}
-	v.HangUp()
-	rest, err := v.Rest()
-	return append(events, rest...), ended, err
+	if err := until(v, func(e spoken.Event) bool { return e.Turn == first && e.Audio != nil }); err != nil {
+		return nil, ended, err
+	}
+	var speaking sync.WaitGroup
+	speaking.Go(func() {
+		defer v.HangUp()
+		speak := func(samples []byte) { _ = v.Say(ctx, samples, true) } // if it fails, the conversation ends
+		speak(quietBefore)
+		speak(question)
+		ended = time.Now()
+		if !push {
+			speak(quietAfter)
+		}
+	})
+	events, err = v.Rest()
+	speaking.Wait()
+	if err != nil {
+		return nil, ended, err
+	}
+	return events, ended, shares(rec, name, events, ended)
 }
 
 // shares records what the time from the end of a question to the first audio is made of.
 func shares(rec *recorder, name string, events []spoken.Event, ended time.Time) error {
-	from, found := ended, ended
-	for i, part := range []struct {
+	from := ended
+	for _, part := range []struct {
 		what string
 		is   func(spoken.Event) bool
 	}{
@@ -190,33 +192,34 @@ func shares(rec *recorder, name string, events []spoken.Event, ended time.Time) 
 			return fmt.Errorf("nothing was told of %s", part.what)
 		}
 		rec.took(name+": streams, of which "+part.what, events[at].At.Sub(from))
-		if from = events[at].At; i == 0 {
-			found = from
-		}
+		from = events[at].At
 	}
 	rec.took(name+": streams, "+firstAudio, from.Sub(ended))
-	rec.took(name+": streams, "+firstAudio+", without vad", from.Sub(found))
 	return nil
 }
 
 // stepByStep asks the same with each step done before the next one begins: the recogniser hears the utterance as a whole
-// when the end of it has been found, the model answers all that was heard, and all of the answer is spoken.
-func (t *talker) stepByStep(ctx context.Context, rec *recorder, name string, question []byte) error {
-	clip, ended, err := t.cut(ctx, question)
-	if err != nil {
-		return err
-	}
+// when its last sample is there, the model answers all that was heard, and all of the answer is spoken.
+func (t *talker) stepByStep(ctx context.Context, rec *recorder, name string, question []byte, push bool) error {
 	took := func(what string, since time.Time) time.Time {
 		now := time.Now()
 		rec.took(name+": step by step, "+what, now.Sub(since))
 		return now
 	}
-	found := took("of which vad: finds its end", ended)
+	clip, ended := append(wav.Header(spoken.SampleHz, 1, int64(len(question))), question...), time.Now()
+	at := ended
+	if !push {
+		var err error
+		if clip, ended, err = t.cut(ctx, question); err != nil {
+			return err
+		}
+		at = took("of which vad: finds its end", ended)
+	}
 	heard, err := spoken.Listen(ctx, t.client, clip)
 	if err != nil {
 		return err
 	}
-	at := took("of which transcribe", found)
+	at = took("of which transcribe", at)
 	answer, err := client.Run(ctx, t.client, talkAnswer, heard)
 	if err != nil {
 		return err
@@ -235,12 +238,10 @@ func (t *talker) stepByStep(ctx context.Context, rec *recorder, name string, que
 		}
 		if i == 0 {
 			took(firstSpoken, ended)
-			took(firstSpoken+", without vad", found)
 		}
 	}
 	took("of which speak", at)
 	took(allSpoken, ended)
-	took(allSpoken+", without vad", found)
 	return nil
 }
 
@@ -287,7 +288,7 @@ func (t *talker) interrupt(ctx context.Context, rec *recorder) error {
 		return err
 	}
 	defer v.Close()
-	turn, err := t.askFast(ctx, v)
+	turn, err := t.askFast(ctx, v, longQuestion)
 	if err != nil {
 		return err
 	}
@@ -315,7 +316,7 @@ func (t *talker) speakOver(ctx context.Context, rec *recorder) error {
 		return err
 	}
 	defer v.Close()
-	if _, err := t.askFast(ctx, v); err != nil {
+	if _, err := t.askFast(ctx, v, longQuestion); err != nil {
 		return err
 	}
 	var saying sync.WaitGroup
@@ -332,12 +333,12 @@ func (t *talker) speakOver(ctx context.Context, rec *recorder) error {
 	})
 }
 
-// askFast asks the long question as fast as it is taken, and waits for the first sentence of the answer.
-func (t *talker) askFast(ctx context.Context, v *spoken.Conversation) (turn uint64, err error) {
+// askFast asks a question as fast as it is taken, and waits for the first sentence of the answer.
+func (t *talker) askFast(ctx context.Context, v *spoken.Conversation, file string) (turn uint64, err error) {
 	var saying sync.WaitGroup
 	var sayErr error
 	saying.Go(func() {
-		sayErr = v.Say(ctx, append(append([]byte(nil), t.questions[longQuestion]...), spoken.Silence(500*time.Millisecond)...), false)
+		sayErr = v.Say(ctx, slices.Concat(t.questions[file], spoken.Silence(500*time.Millisecond)), false)
 	})
 	err = until(v, func(e spoken.Event) bool {
 		turn = e.Turn
