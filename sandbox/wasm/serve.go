@@ -33,10 +33,22 @@ func limitCall(ctx context.Context, m *functions.Manifest) (context.Context, con
 
 // limitTime returns ctx with a limit whose cause says whose it is.
 func limitTime(ctx context.Context, m *functions.Manifest, limit time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w: function %s ran for %s: raise limits.time", functions.ErrTimeLimit, m.Name, limit))
+	return context.WithTimeoutCause(ctx, limit, &timeLimit{m.Name, limit})
 }
 
-// serve runs one call on g. The guest is spent afterwards, whatever came out.
+// timeLimit is why a call ends that took too long. Most calls don't: its text is made when somebody reads it.
+type timeLimit struct {
+	function string
+	limit    time.Duration
+}
+
+func (e *timeLimit) Error() string {
+	return fmt.Sprintf("%v: function %s ran for %s: raise limits.time", functions.ErrTimeLimit, e.function, e.limit)
+}
+
+func (e *timeLimit) Unwrap() error { return functions.ErrTimeLimit }
+
+// serve runs one call on g, which has to be reset afterwards, whatever came out.
 func (p *program) serve(c *call, g *guest, src functions.Source, sink functions.Sink) error {
 	c.sink = sink
 	if err := c.try(c.check); err != nil {
