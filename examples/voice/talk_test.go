@@ -167,7 +167,7 @@ func speakOver(t *testing.T, server *testkit.Server, c *client.Client) {
 	story, capital := byID["q01"], byID["q09"]
 
 	l := converse(t, c)
-	toSay, quiet := make(chan []byte), make(chan struct{})
+	toSay, quiet := make(chan []byte, 1), make(chan struct{})
 	var microphone sync.WaitGroup
 	var saying error
 	microphone.Go(func() {
@@ -182,22 +182,13 @@ func speakOver(t *testing.T, server *testkit.Server, c *client.Client) {
 			}
 		}
 	})
-	say := func(samples []byte) {
-		go func() { // ends with the test at the latest
-			select {
-			case toSay <- samples:
-			case <-t.Context().Done():
-			}
-		}()
-	}
-
-	say(question(t, story))
+	toSay <- question(t, story)
 	first, heard := l.final()
 	if e, n := spoken.WordErrors(story.Text, heard.Text); e*100 > n*20 {
 		t.Errorf("heard %q, said %q", heard.Text, story.Text)
 	}
 	l.sound(first)
-	say(question(t, capital))
+	toSay <- question(t, capital)
 	l.until("the end of the story", func(e spoken.Event) bool { return e.Over && e.Turn == first })
 	second, heard := l.final()
 	if e, n := spoken.WordErrors(capital.Text, heard.Text); second != first+1 || e*100 > n*20 {

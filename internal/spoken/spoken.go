@@ -1,6 +1,7 @@
 // Package spoken asks the voice example its spoken questions and judges what comes back, for tests and benchmarks.
 //
-// [Questions] reads a list of questions; [Ask] sends one to a server and returns an [Answer]; [WordErrors] compares texts.
+// [Questions] reads a list of questions; [Ask] sends one to a server and returns an [Answer]; [Converse] begins a live
+// [Conversation], which tells its [Event] values; [WordErrors] compares texts.
 package spoken
 
 import (
