@@ -189,7 +189,12 @@ func speakOver(t *testing.T, server *testkit.Server, c *client.Client) {
 	}
 	l.sound(first)
 	toSay <- question(t, capital)
-	l.until("the end of the story", func(e spoken.Event) bool { return e.Over && e.Turn == first })
+	l.until("the end of the story", func(e spoken.Event) bool {
+		if e.Heard != nil && e.Heard.Kind == voice.Final {
+			t.Fatalf("%q was heard, and the story goes on", e.Heard.Text)
+		}
+		return e.Over && e.Turn == first
+	})
 	second, heard := l.final()
 	if e, n := spoken.WordErrors(capital.Text, heard.Text); second != first+1 || e*100 > n*20 {
 		t.Errorf("turn %d: heard %q, said %q", second, heard.Text, capital.Text)
