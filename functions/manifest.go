@@ -22,7 +22,7 @@ const (
 // Limits of one call. Zero takes the default.
 type Limits struct {
 	MemBytes int64 `json:"mem_bytes,omitempty"`
-	// Time is the longest that a call may take. A call with a stream as its input may take any time by default.
+	// Time is the longest that a call may take. A call with a stream on either side may take any time by default.
 	Time time.Duration `json:"time_ns,omitempty"`
 	// Idle is the longest that a call with a stream as its input may go without an item, in or out. By default there
 	// is no such limit.
@@ -51,7 +51,7 @@ func (l Limits) WithDefaults() Limits {
 // CallLimits returns what holds for one call of the function, with defaults. A Time or Idle of zero is no limit.
 func (m *Manifest) CallLimits() Limits {
 	l := m.Limits.WithDefaults()
-	if m.In.Stream {
+	if m.In.Stream || m.Out.Stream {
 		l.Time = m.Limits.Time
 	}
 	return l

@@ -111,15 +111,18 @@ func TestManifest_ValidateByKind(t *testing.T) {
 // TestManifest_CallLimits keeps a healthy long stream from being cut by a total that nobody set.
 func TestManifest_CallLimits(t *testing.T) {
 	m := answerManifest()
-	m.Limits = functions.Limits{}
+	m.Limits, m.Out.Stream = functions.Limits{}, false
 	if got := m.CallLimits(); got != functions.DefaultLimits {
 		t.Errorf("got %+v of one value", got)
 	}
-	m.In.Stream = true
 	want := functions.DefaultLimits
 	want.Time = 0
-	if got := m.CallLimits(); got != want {
-		t.Errorf("got %+v of a stream, want %+v", got, want)
+	for _, side := range []*functions.Port{&m.In, &m.Out} {
+		m.In.Stream, m.Out.Stream = false, false
+		side.Stream = true
+		if got := m.CallLimits(); got != want {
+			t.Errorf("got %+v of a stream, want %+v", got, want)
+		}
 	}
 	m.Limits.Time, want.Time = time.Second, time.Second
 	if got := m.CallLimits(); got != want {
