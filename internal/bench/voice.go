@@ -148,7 +148,7 @@ func (v *voiceServer) ask(ctx context.Context, rec *recorder, how string, speech
 	}
 	rec.took(how+": whole answer, as the caller sees it", time.Since(start))
 	rec.took(how+": to the first audio", a.Timings["speak"].Start+a.Timings["speak"].FirstItem)
-	for _, step := range []string{"transcribe", "answer", "speak"} {
+	for _, step := range []string{"resample-clip", "transcribe", "answer", "speak"} {
 		t := a.Timings[step]
 		rec.took(how+": "+step+", wake", t.Wake)
 		rec.took(how+": "+step+", first item", t.FirstItem)
