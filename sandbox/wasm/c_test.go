@@ -43,7 +43,9 @@ func beginC(t *testing.T, inst sandbox.Instance, host functions.Host) *duplexCal
 // wantsValue waits for the next item.
 func (d *duplexCall) wantsValue(want any) {
 	d.t.Helper()
-	it, err := d.out.Recv(d.t.Context())
+	ctx, cancel := patient(d.t)
+	defer cancel()
+	it, err := d.out.Recv(ctx)
 	if err != nil {
 		d.t.Fatalf("no item came: %v", err)
 	}

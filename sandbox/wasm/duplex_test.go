@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/catenary-run/catenary/functions"
 	"github.com/catenary-run/catenary/functions/value"
@@ -52,17 +53,25 @@ func (h *duplexHost) Generate(context.Context, string, functions.Generation) (fu
 	return &duplexTokens{host: h}, nil
 }
 
+// patient returns a context under which a test waits for what has to come. It then fails with what it missed, rather than
+// hang.
+func patient(t *testing.T) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(t.Context(), time.Minute, errors.New("the test has waited for a minute"))
+}
+
 // logged waits until the guest has logged a line.
 func (h *duplexHost) logged(t *testing.T, want string) string {
 	t.Helper()
+	ctx, cancel := patient(t)
+	defer cancel()
 	for {
 		select {
 		case line := <-h.lines:
 			if strings.HasPrefix(line, want) {
 				return line
 			}
-		case <-t.Context().Done():
-			t.Fatalf("the guest did not log %q", want)
+		case <-ctx.Done():
+			t.Fatalf("the guest did not log %q: %v", want, context.Cause(ctx))
 		}
 	}
 }
@@ -151,8 +160,10 @@ func beginItem(t *testing.T, inst sandbox.Instance, host functions.Host, first f
 
 func (d *duplexCall) send(it functions.Item) {
 	d.t.Helper()
-	if err := d.in.Send(d.t.Context(), it); err != nil {
-		d.t.Fatal(err)
+	ctx, cancel := patient(d.t)
+	defer cancel()
+	if err := d.in.Send(ctx, it); err != nil {
+		d.t.Fatalf("an item was not taken: %v", err)
 	}
 }
 
@@ -164,7 +175,9 @@ func (d *duplexCall) sendIn(in contract.In) {
 // next waits for the next item.
 func (d *duplexCall) next() (contract.Out, functions.Item) {
 	d.t.Helper()
-	it, err := d.out.Recv(d.t.Context())
+	ctx, cancel := patient(d.t)
+	defer cancel()
+	it, err := d.out.Recv(ctx)
 	if err != nil {
 		d.t.Fatalf("no item came: %v", err)
 	}
@@ -186,7 +199,9 @@ func (d *duplexCall) wants(want contract.Out) {
 // ended waits for the end of the call.
 func (d *duplexCall) ended() error {
 	d.t.Helper()
-	it, err := d.out.Recv(d.t.Context())
+	ctx, cancel := patient(d.t)
+	defer cancel()
+	it, err := d.out.Recv(ctx)
 	if err == nil {
 		d.t.Fatalf("an item came: %q", it.Value)
 	}
@@ -330,7 +345,7 @@ func TestDuplex_Cancel(t *testing.T) {
 			for range test.rounds {
 				host, why := newDuplexHost(), errors.New("the caller hung up")
 				d := begin(t, inst, host, contract.In{Do: test.do})
-				host.logged(t, "parks")
+				host.logged(t, "parks") // it has its first item, so what it waits for next is the second
 				untilParked(t, 1)
 				d.end(why)
 				// By the input, or by the turns, whose reader may run first and ends its context.
@@ -366,7 +381,8 @@ func TestDuplex_EdgesThatFail(t *testing.T) {
 	t.Run("input", func(t *testing.T) {
 		host, why := newDuplexHost(), errors.New("the writer failed")
 		host.recv = tokensFrom(make(chan string))
-		d := begin(t, newInstance(t, code), host, contract.In{Do: contract.Last}) // it reads no further item
+		d := begin(t, newInstance(t, code), host, contract.In{Do: contract.Last})           // it reads no further item
+		testkit.Eventually(t, "a generation", func() bool { return host.asked.Load() > 0 }) // it has its first item
 		untilParked(t, 1)
 		d.in.CloseSend(why)
 		if err := d.ended(); !errors.Is(err, why) {
@@ -411,14 +427,19 @@ func TestDuplex_BackPressure(t *testing.T) {
 	in := functions.NewStream(0, 0)
 	check(t, in.Send(t.Context(), functions.Item{Value: encodeValue(t, contract.In{Do: contract.Fill, N: n})}))
 	accepted, sent := 0, 0
-	err := inst.Serve(t.Context(), in, functions.SinkFunc(func(context.Context, functions.Item) error {
+	err := inst.Serve(t.Context(), in, functions.SinkFunc(func(ctx context.Context, _ functions.Item) error {
 		if accepted < 3 {
 			for ticks := 0; ticks < 5; {
-				switch <-host.lines {
-				case "tick":
-					ticks++
-				case "sent":
-					sent++
+				select {
+				case line := <-host.lines:
+					switch line {
+					case "tick":
+						ticks++
+					case "sent":
+						sent++
+					}
+				case <-ctx.Done():
+					return context.Cause(ctx)
 				}
 			}
 			if sent > accepted+1 {
