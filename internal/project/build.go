@@ -133,8 +133,8 @@ func (b *builder) function(ctx context.Context, fn Function) []error {
 	start := time.Now()
 	m := functions.Manifest{
 		Name: fn.Name, Kind: fn.Kind, Args: fn.Args,
-		Limits: functions.Limits{MemBytes: int64(fn.Limits.Mem), Time: time.Duration(fn.Limits.Time), OutBytes: int64(fn.Limits.Out)},
-		Idle:   time.Duration(fn.Idle), Image: fn.Image, Uses: functions.Uses{Models: fn.Uses.Models},
+		Limits: functions.Limits{MemBytes: int64(fn.Limits.Mem), Time: time.Duration(fn.Limits.Time), OutBytes: int64(fn.Limits.Out), Idle: time.Duration(fn.Limits.Idle)},
+		Idle:   time.Duration(fn.Idle), Image: fn.Image, Uses: functions.Uses{Models: fn.Uses.Models}, Encoding: fn.Encoding,
 	}
 	if fn.Out != nil {
 		m.Output = &functions.CommandOutput{File: fn.Out.File, Stdout: fn.Out.Stdout, Type: fn.Out.Type}
@@ -161,6 +161,9 @@ func (b *builder) function(ctx context.Context, fn Function) []error {
 		}
 	}
 	m.In, m.Out, m.Turns = contract.In, contract.Out, contract.Turns
+	if m.Limits.Idle > 0 && !m.In.Stream {
+		return faults{fault.subject, fn.Limits.Places}.at("idle", fmt.Errorf("%w: %w", functions.ErrInvalid, errIdle))
+	}
 	if fn.Sample != nil {
 		var err error
 		if m.Sample, err = sample(m.In.Schema, fn.Sample); err != nil {

@@ -35,6 +35,7 @@ type Function struct {
 	Idle     Duration       `yaml:"idle"`
 	Image    string         `yaml:"image"`
 	Uses     Uses           `yaml:"uses"`
+	Encoding string         `yaml:"encoding"`
 	Sample   any            `yaml:"sample"`
 
 	Places strictyaml.Places `yaml:",pos"`
@@ -51,7 +52,10 @@ type Output struct {
 type Limits struct {
 	Mem  Size     `yaml:"mem"`
 	Time Duration `yaml:"time"`
+	Idle Duration `yaml:"idle"`
 	Out  Size     `yaml:"out"`
+
+	Places strictyaml.Places `yaml:",pos"`
 }
 
 // Uses is what a function may reach.

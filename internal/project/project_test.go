@@ -25,6 +25,7 @@ functions:
     idle: 2m
     image: off
   - {name: answer, kind: wasm, source: answer, uses: {models: [llm]}, sample: {text: hi}}
+  - {name: both, kind: wasm, artifact: both.wasm, encoding: json, limits: {idle: 30s}}
 models:
   - {name: llm, engine: llama, file: m.gguf, context: 256, idle: 1m}
 chains:
@@ -34,8 +35,11 @@ chains:
 		t.Fatal(err)
 	}
 	speak := f.Functions[0]
-	if speak.Limits != (Limits{Mem: 256 << 20, Time: Duration(30 * time.Second), Out: 1024}) || speak.Idle != Duration(2*time.Minute) || speak.Image != "off" {
+	if l := speak.Limits; l.Mem != 256<<20 || l.Time != Duration(30*time.Second) || l.Out != 1024 || l.Idle != 0 || speak.Idle != Duration(2*time.Minute) || speak.Image != "off" {
 		t.Errorf("speak = %+v", speak)
+	}
+	if both := f.Functions[2]; both.Encoding != "json" || both.Limits.Idle != Duration(30*time.Second) {
+		t.Errorf("both = %+v", both)
 	}
 	if f.Models[0].Context != 256 || f.Chains[0].File != "voice.yaml" || f.Functions[1].Uses.Models[0] != "llm" {
 		t.Errorf("file = %+v", f)
@@ -164,5 +168,21 @@ func TestBuild_OpensTurns(t *testing.T) {
 	}
 	if m := built.Manifests[0]; !m.Turns || !m.In.Stream || !m.Out.Stream {
 		t.Errorf("manifest = %+v; want a stream to a stream that opens turns", m)
+	}
+}
+
+// TestBuild_EncodingAndIdleLimit: a module in another language, whose types a chain in Go knows, speaks JSON, and its
+// streams may not be silent for long.
+func TestBuild_EncodingAndIdleLimit(t *testing.T) {
+	const ports = "\"in\":{\"schema\":{\"type\":\"string\"},\"stream\":true},\"out\":{\"schema\":{\"type\":\"string\"},\"stream\":true}"
+	files := goPackage("import \"fmt\"\n\nfunc main() { fmt.Println(`{\"chains\":[{\"spec\":{\"name\":\"c\"},\"uses\":[{\"name\":\"both\"," + ports + "}]}]}`) }\n")
+	files["both.wasm"] = "bytes of both"
+	files[FileName] = "functions: [{name: both, kind: wasm, artifact: both.wasm, encoding: json, limits: {idle: 30s}}]\nchains: [{name: c, package: .}]\n"
+	built, err := Build(t.Context(), write(t, files), io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := built.Manifests[0]; m.Encoding != "json" || m.Limits.Idle != 30*time.Second || !m.In.Stream {
+		t.Errorf("manifest = %+v; want JSON, and 30 s between the items of a stream", m)
 	}
 }

@@ -9,6 +9,9 @@ import (
 	"github.com/catenary-run/catenary/internal/strictyaml"
 )
 
+// errIdle is the fault of limits.idle where nothing comes item by item. Only the types tell, which a build knows.
+var errIdle = errors.New("limits.idle is the time between items, and the input is not a stream; use limits.time")
+
 // validate checks what does not need the file system. A manifest and a model check much of it again, but know no places.
 func (f *File) validate() error {
 	v := &validator{named: map[string]string{}}
@@ -71,6 +74,9 @@ func (v *validator) function(fn Function) {
 		case fn.Out == nil || (fn.Out.File == "") == !fn.Out.Stdout:
 			fault("out", ": kind wasi needs out: {file: NAME} or out: {stdout: true}")
 		}
+		if fn.Limits.Idle > 0 {
+			v.fault(fn.Limits.Places.Of("idle"), "function %q: %w", fn.Name, errIdle)
+		}
 	case functions.KindWASM, functions.KindPlugin:
 		if fn.Out != nil {
 			fault("out", ": out belongs to kind wasi only; remove it")
@@ -85,6 +91,14 @@ func (v *validator) function(fn Function) {
 	}
 	if !slices.Contains([]string{"", "auto", "off"}, fn.Image) {
 		fault("image", ": image %q is neither auto nor off", fn.Image)
+	}
+	switch {
+	case !slices.Contains([]string{"", "cbor", "json"}, fn.Encoding):
+		fault("encoding", ": encoding %q is neither cbor nor json", fn.Encoding)
+	case fn.Encoding != "" && slices.Contains([]functions.Kind{functions.KindWASI, functions.KindPlugin}, fn.Kind):
+		fault("encoding", ": encoding belongs to kind wasm only; remove it")
+	case fn.Encoding == "json" && fn.Source != "":
+		fault("encoding", ": a Go package reads and writes CBOR; remove encoding, or build the module yourself and name it as artifact")
 	}
 	for i, name := range fn.Uses.Models {
 		if err := functions.CheckName("model", name); err != nil {
