@@ -2,8 +2,9 @@
 //
 // [NewFunc] makes the handle that an implementation and every chain share: a name and two Go types. [Define] runs a
 // func once and records the [Chain] that it wires with [Call], [Each], [Last] and [Switch]; a [Val] is an edge, not a
-// value, so wrong wiring does not compile. [Stream] as a function's input or output makes that side a stream. [Blob]
-// and [Audio] stand for bytes that travel beside the value. [Main] makes a program describe its chains to the build.
+// value, so wrong wiring does not compile. [Stream] as a function's input or output makes that side a stream. A function
+// between two streams may open turns ([Func.OpensTurns]), and with [Steps.InterruptOnOnset] each interrupts the one before.
+// [Blob] and [Audio] stand for bytes that travel beside the value. [Main] makes a program describe its chains to the build.
 // An implementation reaches what it may use through its context: [ReadBlob], [NewBlob], [Generate], [Log].
 //
 // Package sdk/guest serves a function from WASM, sdk/plugin from a process, sdk/client deploys and invokes, and
@@ -14,5 +15,4 @@
 //   - Define checks wiring, scopes and names. CEL and types are checked by sdktest and by Deploy, against manifests.
 //   - Steps get no numbers: a name is what a step is known by for good, so a second step of one name is a fault. [As]
 //     names a step, [SwitchAs] a switch.
-//   - A function with a stream as input can be declared, but no chain can call it yet.
 package sdk

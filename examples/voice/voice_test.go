@@ -149,8 +149,8 @@ func noSpeech(t *testing.T, server *testkit.Server, c *client.Client) {
 	}
 }
 
-// plainHTTP is what curl does: a wav goes in, one wav with a right header comes out. It may have any rate and any number
-// of channels.
+// plainHTTP is what curl does: a wav goes in, one wav with a right header comes out. It may have another rate and other
+// channels than the recogniser takes.
 func plainHTTP(t *testing.T, server *testkit.Server, _ *client.Client) {
 	file, err := os.ReadFile(filepath.Join("questions", "q01.wav"))
 	if err != nil {

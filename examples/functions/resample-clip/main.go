@@ -1,4 +1,4 @@
-// Command resample-clip is a WASM function: it makes one audio of any rate and channel count mono at 16 kHz.
+// Command resample-clip is a WASM function: it makes one audio of 8000 to 192000 Hz and 1 to 8 channels mono at 16 kHz.
 package main
 
 import (

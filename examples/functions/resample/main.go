@@ -1,4 +1,4 @@
-// Command resample is a WASM function: it makes audio of any rate and channel count mono at 16 kHz, as it comes.
+// Command resample is a WASM function: it makes audio of 8000 to 192000 Hz and 1 to 8 channels mono at 16 kHz, as it comes.
 package main
 
 import (

@@ -67,7 +67,8 @@ var (
 
 // The functions of the voice chain over streams.
 var (
-	// Resample makes audio of any rate and channel count mono at 16 kHz, ResampleClip one that is there as a whole.
+	// Resample makes audio of 8000 to 192000 Hz and 1 to 8 channels mono at 16 kHz, ResampleClip one that is there as a
+	// whole.
 	Resample     = sdk.NewFunc[sdk.Stream[sdk.Audio], sdk.Stream[sdk.Audio]]("resample")
 	ResampleClip = sdk.NewFunc[sdk.Audio, sdk.Audio]("resample-clip")
 	// VAD finds utterances in audio that is mono at 16 kHz.
