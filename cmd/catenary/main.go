@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -94,7 +95,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	cmd, err := parser.Parse(args)
 	if err != nil {
-		fmt.Fprintf(stderr, "catenary: %v\nTry catenary --help.\n", err)
+		fmt.Fprintf(stderr, "catenary: %s\nTry catenary --help.\n", parseFault(err))
 		return exitUsage
 	}
 	level := slog.LevelInfo
@@ -115,6 +116,17 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exitInterrupted
 	}
 	return exitFailed
+}
+
+// parseFault says what is wrong with the command line. What stands where a command should is no argument to whoever wrote
+// it, as the parser calls it.
+func parseFault(err error) string {
+	text := err.Error()
+	var fault *kong.ParseError
+	if rest, ok := strings.CutPrefix(text, "unexpected argument "); ok && errors.As(err, &fault) && fault.Context.Selected() == nil {
+		return "unknown command " + rest
+	}
+	return text
 }
 
 // errUsage marks a mistake in the command line that the parser can't see.

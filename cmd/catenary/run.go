@@ -96,20 +96,26 @@ func (c *runCmd) post(ctx context.Context, server *client.Client, body []byte, m
 	if _, err := io.Copy(answer, resp.Body); err != nil {
 		return err
 	}
-	// JSON comes without a line's end; on a terminal it should have one.
-	if t, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); t == "application/json" || t == "text/plain" {
+	// A text comes without a line's end; on a terminal it should have one.
+	if t, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); t == "text/plain" {
 		fmt.Fprintln(answer)
 	}
 	return nil
 }
 
-// observe runs the chain as a stream, tells on stderr what the steps yield, and collects the answer: audio as one wav,
-// anything else as one line of JSON for each item.
+// observe runs the chain as a stream, tells on stderr what the steps yield, and collects the answer in the form that post
+// gives it: audio as one wav, texts as they are, anything else as one line of JSON for each item.
 func (c *runCmd) observe(e *env, server *client.Client, body []byte, mediaType string, answer io.Writer) error {
 	in, err := c.asJSON(e.ctx, server, body, mediaType)
 	if err != nil {
 		return err
 	}
+	chain, err := server.Describe(e.ctx, c.Chain)
+	if err != nil {
+		return err
+	}
+	property, ok := chain.Out.Schema.TextProperty()
+	plain := ok && property == ""
 	var parts [][]byte
 	var timings []client.Timing
 	for event, err := range server.Events(e.ctx, c.Chain, in, c.Observe...) {
@@ -122,11 +128,20 @@ func (c *runCmd) observe(e *env, server *client.Client, body []byte, mediaType s
 			timings = append(timings, *event.Timing)
 		case event.Value != nil && len(event.Value.Blobs) == 1 && event.Value.Blobs[0].Type == wav.MediaType:
 			parts = append(parts, event.Value.Blobs[0].Data)
+		case event.Value != nil && plain:
+			var text string
+			if err := json.Unmarshal(event.Value.JSON, &text); err != nil {
+				return fmt.Errorf("the answer should be a text: %w", err)
+			}
+			fmt.Fprint(answer, text)
 		case event.Value != nil:
 			fmt.Fprintf(answer, "%s\n", event.Value.JSON)
 		}
 	}
 	printTimings(e.stderr, timings)
+	if plain {
+		fmt.Fprintln(answer)
+	}
 	if len(parts) == 0 {
 		return nil
 	}
