@@ -15,6 +15,7 @@ import (
 // The kinds of what a run tells a browser. A Server-Sent Event has the kind as its name and the body as its data; a
 // WebSocket gets {"KIND":BODY}.
 const (
+	eventStarted  = "started" // first
 	eventItem     = "item"
 	eventAudio    = "audio" // of a WebSocket only: the samples follow as a binary message
 	eventTurnOver = "turn_over"
@@ -23,6 +24,12 @@ const (
 	eventEnd      = "end"   // last, if the run went well
 	eventError    = "error" // last, if not: in Connect's JSON
 )
+
+// startedEvent names a run that has begun, for the RPC Interrupt.
+type startedEvent struct {
+	Run   string           `json:"run"`
+	Graph functions.Digest `json:"graph"`
+}
 
 // itemEvent is one item of the output.
 type itemEvent struct {
@@ -97,8 +104,10 @@ type audience interface {
 
 // tell makes r tell to what happens but for its items and its end; wrong ends the run if that can't be told.
 func (r *run) tell(to audience, observe []string, wrong func(error)) {
+	// A failure to send ends the run through its context.
+	r.started = func() { _ = to.send(eventStarted, startedEvent{r.id, r.chain.Hash()}) }
 	r.turnOver = func(turn uint64) {
-		_ = to.send(eventTurnOver, turnOverEvent{turn}) // a failure to send ends the run through its context
+		_ = to.send(eventTurnOver, turnOverEvent{turn})
 	}
 	if len(observe) == 0 {
 		return

@@ -1,23 +1,30 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/catenary-run/catenary/functions"
 )
 
-// intakeItems is how many items of a caller wait for the run: some more than an edge holds, since an interruption that
-// comes behind them is seen only when they have found room.
-const intakeItems = 64
+const (
+	// intakeItems is how many items of a caller wait for the run: some more than an edge holds, since an interruption that
+	// comes behind them is seen only when they have found room.
+	intakeItems = 64
+	// maxMarks is more than the items that wait for the run can have between them.
+	maxMarks = 4 * intakeItems
+)
 
 // intake is the input of a streaming run: a bounded queue between a caller, which pushes at its own pace until the queue
 // is full, and the run. Interruptions take effect at once for the turns that have begun; for a turn that begins with an
 // item in the queue, when the run has taken that item.
 type intake struct {
 	queue *functions.Stream
-	// interrupt is set before the first call of interruptTurn.
-	interrupt func(turn uint64)
+	// interrupt is set before the first call of interruptTurn or interruptAll.
+	interrupt func(turn uint64) (ended bool)
 	// queued is false where a step opens turns: those don't begin with an item of the queue.
 	queued bool
 
@@ -43,26 +50,47 @@ func (q *intake) push(ctx context.Context, it functions.Item) error {
 	return q.queue.Send(ctx, it)
 }
 
-// interruptTurn makes turn over, as far as it has begun or begins with an item that was pushed. The goroutine that
-// pushes calls it.
-func (q *intake) interruptTurn(turn uint64) {
-	q.interrupt(turn)
-	if !q.queued {
-		return
+// interruptAll makes turn over, as far as it has begun or begins with an item that was pushed. The goroutine that pushes
+// calls it.
+func (q *intake) interruptAll(turn uint64) error {
+	q.mu.Lock()
+	pushed := q.pushed
+	q.mu.Unlock()
+	_, err := q.interruptTurn(turn, pushed)
+	return err
+}
+
+// interruptTurn makes turn over, as far as it has begun or begins with one of the first sent items; it reports whether
+// one was over at once. It may be called from any goroutine.
+func (q *intake) interruptTurn(turn, sent uint64) (ended bool, err error) {
+	ended = q.interrupt(turn)
+	if !q.queued || sent == 0 {
+		return ended, nil
 	}
 	q.mu.Lock()
-	now := q.idle && q.taken == q.pushed
+	now := q.idle && q.taken >= sent
 	if !now {
-		if n := len(q.marks); n > 0 && q.marks[n-1].after == q.pushed { // so there are no more marks than items
-			q.marks[n-1].turn = max(q.marks[n-1].turn, turn)
-		} else {
-			q.marks = append(q.marks, mark{q.pushed, turn})
-		}
+		err = q.mark(mark{sent, turn})
 	}
 	q.mu.Unlock()
-	if now { // the run has got to the last item, and had not when we asked first
-		q.interrupt(turn)
+	if now && q.interrupt(turn) { // the run has got to that item, and had not when we asked first
+		ended = true
 	}
+	return ended, err
+}
+
+// mark adds m in its order; mu is held.
+func (q *intake) mark(m mark) error {
+	i, found := slices.BinarySearchFunc(q.marks, m, func(a, b mark) int { return cmp.Compare(a.after, b.after) })
+	switch {
+	case found:
+		q.marks[i].turn = max(q.marks[i].turn, m.turn)
+	case len(q.marks) == maxMarks:
+		return fmt.Errorf("%w: %d interruptions wait for items of the input; an interruption of what has begun (sent 0) never waits", functions.ErrQueueFull, maxMarks)
+	default:
+		q.marks = slices.Insert(q.marks, i, m)
+	}
+	return nil
 }
 
 // Recv implements functions.Source.

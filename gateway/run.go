@@ -23,6 +23,8 @@ type run struct {
 	out   func(ctx context.Context, it functions.Item) error
 	// bytes is true if the blobs of items come with their bytes, so that nobody has to ask for them.
 	bytes bool
+	// started is called first, before anything else is told. Where it is nil nobody knows the run, or can interrupt it.
+	started func()
 	// turnOver and hurry may be nil. Hurry is called when the run fails while out is at work.
 	turnOver func(turn uint64)
 	hurry    func()
@@ -39,19 +41,27 @@ type running struct {
 	run   run
 	begin time.Time
 
+	began     chan struct{}                                   // closed when interrupt is set, or never will be
+	interrupt func(turn, sent uint64) (ended bool, err error) // nil if the run could not begin
+
 	stop  func() bool // what waits for the end of ctx
 	ended chan time.Time
 }
 
 // start begins r, and holds the blobs that the caller gets as references. The caller has a slot.
 func (s *Server) start(ctx context.Context, r run) (*running, error) {
-	rn := &running{s: s, ctx: ctx, run: r, begin: time.Now(), ended: make(chan time.Time, 1)}
+	rn := &running{s: s, ctx: ctx, run: r, begin: time.Now(), began: make(chan struct{}), ended: make(chan time.Time, 1)}
+	defer close(rn.began)
 	observed := r.observed
 	if observed != nil {
 		observed = func(step string, it functions.Item) {
 			s.hold(it)
 			r.observed(step, it)
 		}
+	}
+	if r.started != nil {
+		s.streaming.add(rn) // first: an interruption may follow at once
+		r.started()
 	}
 	rn.stop = context.AfterFunc(ctx, func() { rn.ended <- time.Now() })
 	var err error
@@ -76,7 +86,12 @@ func (s *Server) start(ctx context.Context, r run) (*running, error) {
 	})
 	if err != nil {
 		rn.stop()
+		s.streaming.remove(r.id)
 		return nil, err
+	}
+	rn.interrupt = func(turn, _ uint64) (bool, error) { return rn.Interrupt(turn), nil }
+	if q, ok := r.in.(*intake); ok {
+		q.interrupt, rn.interrupt = rn.Interrupt, q.interruptTurn
 	}
 	return rn, nil
 }
@@ -84,6 +99,7 @@ func (s *Server) start(ctx context.Context, r run) (*running, error) {
 // wait returns when the run has ended and all that it held is free.
 func (rn *running) wait() (chains.Report, error) {
 	report, err := rn.Wait()
+	rn.s.streaming.remove(rn.run.id)
 	if !rn.stop() {
 		rn.s.metrics.freed.Observe(time.Since(<-rn.ended).Seconds())
 	}

@@ -23,6 +23,10 @@ const (
 	// pingAfter and pingTimeout find HTTP/2 peers that are gone without a word, so that what they hold is freed.
 	pingAfter   = 30 * time.Second
 	pingTimeout = 15 * time.Second
+	// streamWindow is what one HTTP/2 call may send ahead of its reader. A connection takes that of several calls, so that
+	// a stream whose run is behind does not hold back what is sent beside it, such as its interruption.
+	streamWindow     = 512 << 10
+	connectionWindow = 4<<20 - 1 // the most that net/http takes
 	// endGrace is how long runs may take to end once they are cancelled, before their connections are cut.
 	endGrace = 5 * time.Second
 	// writeGrace is how much longer than its call a reply may be written.
@@ -40,12 +44,13 @@ type Server struct {
 	handler http.Handler
 	errs    *connect.ErrorWriter
 
-	runs     chan struct{} // a slot per run
-	uploads  chan struct{} // a slot per blob that is taken
-	draining atomic.Bool
-	requests flight // those that are being answered
-	work     flight // those that a drain waits for with its port open
-	ready    *readiness
+	runs      chan struct{} // a slot per run
+	uploads   chan struct{} // a slot per blob that is taken
+	streaming streaming
+	draining  atomic.Bool
+	requests  flight // those that are being answered
+	work      flight // those that a drain waits for with its port open
+	ready     *readiness
 }
 
 // New returns a server; it starts nothing. Its error joins all faults of cfg and deps.
@@ -84,7 +89,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	srv := &http.Server{
 		Handler: s.handler, Protocols: protocols, BaseContext: func(net.Listener) context.Context { return base },
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
-		HTTP2:    &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: idleTimeout},
+		HTTP2: &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: idleTimeout,
+			MaxReceiveBufferPerConnection: connectionWindow, MaxReceiveBufferPerStream: streamWindow},
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 

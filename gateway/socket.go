@@ -158,7 +158,6 @@ func (k *socket) run(parent context.Context) error {
 	if err != nil {
 		return k.fail(ctx, err)
 	}
-	in.interrupt = func(turn uint64) { rn.Interrupt(turn) }
 	close(begin)
 	report, err := rn.wait()
 	in.queue.CloseRecv(nil) // what still comes is dropped
@@ -277,8 +276,7 @@ func (k *socket) take(ctx context.Context, m *socketMessage, in *intake) error {
 		}
 		return k.setFormat(*m.Audio)
 	case m.Interrupt != nil:
-		in.interruptTurn(m.Interrupt.Turn)
-		return nil
+		return in.interruptAll(m.Interrupt.Turn)
 	case m.End != nil:
 		in.queue.CloseSend(nil)
 		return nil

@@ -213,7 +213,7 @@ func TestSSE_BlobsAndSteps(t *testing.T) {
 			t.Errorf("item %s: %v", data, err)
 		}
 	}
-	if diff := cmp.Diff(kinds, []string{eventObserved, eventItem, eventTiming, eventEnd}); diff != "" {
+	if diff := cmp.Diff(kinds, []string{eventStarted, eventObserved, eventItem, eventTiming, eventEnd}); diff != "" {
 		t.Errorf("got (-) want (+):\n%s", diff)
 	}
 	refs := w.curl(t, "POST", "/chains/sing", "text/plain", []byte("h"), "Accept", "text/event-stream").body

@@ -48,11 +48,15 @@ func (s *Server) streamRun(ctx context.Context, stream *duplex) error {
 	}
 	defer s.metrics.stream("stream")()
 	rep := &replies{stream: stream, line: line, gone: func(err error) { cancel(errGone(err)) }}
+	id := newID()
 	r := run{
 		// What a client lets go of one answer it may ask for again; of a stream without an end nobody could hold it.
-		id: newID(), door: "stream", chain: ch, bytes: ch.In().Stream, hurry: line.hurry, idle: s.cfg.StreamIdle,
+		id: id, door: "stream", chain: ch, bytes: ch.In().Stream, hurry: line.hurry, idle: s.cfg.StreamIdle,
 		out: func(_ context.Context, it functions.Item) error { return rep.item(ch.Out().Schema, it, open.Items) },
 		// A failure to send ends the run through its context.
+		started: func() {
+			_ = rep.send(&catenaryv1.StreamResponse{Kind: &catenaryv1.StreamResponse_Started{Started: &catenaryv1.Started{Run: id, Graph: string(ch.Hash())}}})
+		},
 		turnOver: func(turn uint64) {
 			_ = rep.send(&catenaryv1.StreamResponse{Kind: &catenaryv1.StreamResponse_TurnOver{TurnOver: &catenaryv1.TurnOver{Turn: turn}}})
 		},
@@ -69,12 +73,17 @@ func (s *Server) streamRun(ctx context.Context, stream *duplex) error {
 		}
 	}
 	if !ch.In().Stream {
-		in, err := s.onlyInput(limit, stream, line, ch)
+		it, err := s.onlyInput(limit, stream, line, ch)
+		in := newIntake(!ch.opens)
+		if err == nil {
+			err = in.push(limit, it)
+		}
 		if err != nil {
 			s.metrics.answered("stream", err)
 			return err
 		}
-		r.in = functions.Items(in)
+		in.queue.CloseSend(nil)
+		r.in = in
 		defer context.AfterFunc(limit, line.hurry)()
 		report, err := s.execute(limit, r)
 		return s.endStream(limit, rep, open, ch, report.Graph, timings(report), err)
@@ -89,7 +98,6 @@ func (s *Server) streamRun(ctx context.Context, stream *duplex) error {
 		s.metrics.answered("stream", err)
 		return err
 	}
-	in.interrupt = func(turn uint64) { rn.Interrupt(turn) }
 	var reader sync.WaitGroup
 	closed := make(chan struct{})
 	reader.Go(func() {
@@ -211,7 +219,9 @@ func (s *Server) readStream(ctx context.Context, stream *duplex, ch *chain, in *
 			return
 		}
 		if k, ok := m.Kind.(*catenaryv1.StreamRequest_Interrupt); ok {
-			in.interruptTurn(k.Interrupt.GetTurn())
+			if err := in.interruptAll(k.Interrupt.GetTurn()); err != nil {
+				in.queue.CloseSend(err)
+			}
 			continue
 		}
 		it, err := s.inputMessage(ctx, ch.In().Schema, m)

@@ -92,7 +92,8 @@ type heard struct {
 // visit is one run over some door. Its methods fail the test if they can't.
 type visit interface {
 	hear() heard
-	leave() // without a word
+	id() string // of the run, once something was heard
+	leave()     // without a word
 }
 
 // talk is a visit that can send more.
@@ -137,7 +138,10 @@ type rpcVisit struct {
 	t      *testing.T
 	stream *connect.BidiStreamForClientSimple[catenaryv1.StreamRequest, catenaryv1.StreamResponse]
 	cancel context.CancelFunc
+	run    string // once something was heard
 }
+
+func (v *rpcVisit) id() string { return v.run }
 
 func (w *world) rpcVisit(t *testing.T, chain string, limit time.Duration) *rpcVisit {
 	ctx, cancel := context.WithCancel(t.Context())
@@ -152,7 +156,7 @@ func (w *world) rpcVisit(t *testing.T, chain string, limit time.Duration) *rpcVi
 		t.Fatal(err)
 	}
 	t.Cleanup(cancel)
-	v := &rpcVisit{t, stream, cancel}
+	v := &rpcVisit{t: t, stream: stream, cancel: cancel}
 	v.send(&catenaryv1.StreamRequest{Kind: &catenaryv1.StreamRequest_Open{Open: &catenaryv1.Open{Chain: chain}}})
 	return v
 }
@@ -181,6 +185,12 @@ func (v *rpcVisit) leave() {
 func (v *rpcVisit) hear() heard {
 	v.t.Helper()
 	m, err := v.stream.Receive()
+	if err == nil && v.run == "" {
+		if v.run = m.GetStarted().GetRun(); v.run == "" {
+			v.t.Fatalf("the first message is %v, want the run's id", m)
+		}
+		m, err = v.stream.Receive()
+	}
 	if err != nil {
 		v.t.Fatal(err)
 	}
@@ -209,7 +219,10 @@ type sseVisit struct {
 	t      *testing.T
 	lines  *bufio.Scanner
 	cancel context.CancelFunc
+	run    string
 }
+
+func (v *sseVisit) id() string { return v.run }
 
 func (w *world) sseVisit(t *testing.T, chain, text string, limit time.Duration) *sseVisit {
 	ctx, cancel := context.WithCancel(t.Context())
@@ -231,13 +244,14 @@ func (w *world) sseVisit(t *testing.T, chain, text string, limit time.Duration) 
 	if ct := resp.Header.Get("Content-Type"); resp.StatusCode != http.StatusOK || ct != "text/event-stream" {
 		t.Fatalf("status %s, type %q", resp.Status, ct)
 	}
-	return &sseVisit{t, bufio.NewScanner(resp.Body), cancel}
+	return &sseVisit{t: t, lines: bufio.NewScanner(resp.Body), cancel: cancel}
 }
 
 func (v *sseVisit) leave() { v.cancel() }
 
 func (v *sseVisit) hear() heard {
 	v.t.Helper()
+	v.run = started(v.t, v.run, v.event)
 	kind, data := v.event()
 	return told(v.t, kind, data)
 }
@@ -260,6 +274,20 @@ func (v *sseVisit) event() (kind string, data []byte) {
 	return "", nil
 }
 
+// started reads the first event unless run is known, and returns the run.
+func started(t *testing.T, run string, event func() (string, []byte)) string {
+	t.Helper()
+	if run != "" {
+		return run
+	}
+	kind, data := event()
+	var ev startedEvent
+	if err := json.Unmarshal(data, &ev); err != nil || kind != eventStarted || ev.Run == "" {
+		t.Fatalf("the first event is %s %s (%v), want the run's id", kind, data, err)
+	}
+	return ev.Run
+}
+
 // told reads the body of an event.
 func told(t *testing.T, kind string, data []byte) heard {
 	t.Helper()
@@ -277,7 +305,10 @@ func told(t *testing.T, kind string, data []byte) heard {
 type socketVisit struct {
 	t    *testing.T
 	conn *websocket.Conn
+	run  string
 }
+
+func (v *socketVisit) id() string { return v.run }
 
 func (w *world) socketVisit(t *testing.T, chain, open string) *socketVisit {
 	conn, _, err := websocket.Dial(t.Context(), strings.Replace(w.url, "http", "ws", 1)+"/chains/"+chain, nil)
@@ -286,7 +317,7 @@ func (w *world) socketVisit(t *testing.T, chain, open string) *socketVisit {
 	}
 	conn.SetReadLimit(-1)
 	t.Cleanup(func() { _ = conn.CloseNow() })
-	v := &socketVisit{t, conn}
+	v := &socketVisit{t: t, conn: conn}
 	if open != "" {
 		v.text(open)
 	}
@@ -338,6 +369,10 @@ func (v *socketVisit) event() (kind string, data []byte) {
 	}
 	for k, d := range m {
 		kind, data = k, d
+	}
+	if kind == eventStarted { // what is refused before its run begins has none
+		v.run = started(v.t, v.run, func() (string, []byte) { return kind, data })
+		return v.event()
 	}
 	return kind, data
 }

@@ -51,7 +51,12 @@ func (c *runCmd) stream(e *env, server *client.Client, body []byte, mediaType st
 	beside.Go(func() {
 		interrupts(signals, over, func() {
 			fmt.Fprintln(e.stderr, "interrupting the turn; once more ends the run")
-			beside.Go(func() { _ = s.Interrupt(ctx, math.MaxUint64) }) // how the run ended, Recv tells
+			beside.Go(func() {
+				err := s.Interrupt(ctx, math.MaxUint64)
+				if err != nil && ctx.Err() == nil && !errors.Is(err, io.EOF) { // how a run ended, Recv tells
+					fmt.Fprintln(e.stderr, "the turn was not interrupted:", err)
+				}
+			})
 		}, cancel)
 	})
 	err = c.hear(ctx, e, s)

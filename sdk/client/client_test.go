@@ -184,7 +184,7 @@ func startOn(t *testing.T, through func(gateway.Node) gateway.Node) (*client.Cli
 	for _, f := range fns {
 		b.Manifests = append(b.Manifests, *f.Manifest)
 	}
-	for _, ch := range []describer{shoutChain, lettersChain, measureChain, singChain, foreverChain, twiceChain, finalChain, loudChain} {
+	for _, ch := range []describer{shoutChain, lettersChain, measureChain, singChain, foreverChain, twiceChain, finalChain, loudChain, stuckChain} {
 		d, err := ch.Describe()
 		if err != nil {
 			t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -23,14 +24,19 @@ type duplex struct {
 	abort   func() bool   // keeps the end of the context from closing the reply
 	aborted chan struct{} // closed when that is done
 
-	sending sync.Mutex // held while one message is sent
-	shut    bool       // our side is closed; sending is held
+	sending sync.Mutex    // held while one message is sent
+	shut    bool          // our side is closed; sending is held
+	items   atomic.Uint64 // that were sent
 
-	// Of the goroutine that receives.
-	blobs []functions.Attachment // that came before the value that they belong to
-	grows bool                   // the last of them is not whole yet
-	ended bool
-	over  error // how it ended
+	begun chan struct{} // closed when the first message is here; run is set then
+	run   string        // the id; empty if the server does not say it
+
+	receiving chan struct{}              // holds a value while a goroutine receives, which has the fields below
+	early     *catenaryv1.StreamResponse // a first message that is for the one who receives
+	blobs     []functions.Attachment     // that came before the value that they belong to
+	grows     bool                       // the last of them is not whole yet
+	ended     bool
+	over      error // how it ended
 }
 
 // open begins a run: the caller closes it.
@@ -41,7 +47,7 @@ func (c *Client) open(parent context.Context, open *catenaryv1.Open) (*duplex, e
 		cancel(nil)
 		return nil, c.failure(parent, err)
 	}
-	d := &duplex{c: c, parent: ctx, cancel: cancel, stream: stream}
+	d := &duplex{c: c, parent: ctx, cancel: cancel, stream: stream, begun: make(chan struct{}), receiving: make(chan struct{}, 1)}
 	// While a send waits for the peer, net/http does not see that the context has ended, but it sees this.
 	d.aborted = make(chan struct{})
 	d.abort = context.AfterFunc(ctx, func() {
@@ -66,6 +72,9 @@ func (d *duplex) send(ctx context.Context, m *catenaryv1.StreamRequest) error {
 	}
 	switch err := d.stream.Send(m); {
 	case err == nil:
+		if m.GetOpen() == nil && m.GetInterrupt() == nil {
+			d.items.Add(1)
+		}
 		return nil
 	case d.parent.Err() == nil && errors.Is(err, io.EOF):
 		return io.EOF
@@ -77,6 +86,83 @@ func (d *duplex) send(ctx context.Context, m *catenaryv1.StreamRequest) error {
 // bound ends the run when ctx ends, until the returned func is called.
 func (d *duplex) bound(ctx context.Context) (release func() bool) {
 	return context.AfterFunc(ctx, func() { d.cancel(context.Cause(ctx)) })
+}
+
+// interrupt makes turn and all before it over, whatever waits before it and even if our side is closed. It needs the id of
+// the run, which comes first: it waits for that.
+func (d *duplex) interrupt(ctx context.Context, turn uint64) error {
+	sent := d.items.Load()
+	select {
+	case <-d.begun:
+	case d.receiving <- struct{}{}: // nobody receives: so we do
+		err := d.begin(ctx)
+		<-d.receiving
+		if err != nil {
+			return ended(err)
+		}
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-d.parent.Done():
+		return context.Cause(d.parent)
+	}
+	if d.run == "" { // a server from before there was another way
+		return d.send(ctx, &catenaryv1.StreamRequest{Kind: &catenaryv1.StreamRequest_Interrupt{Interrupt: &catenaryv1.Interrupt{Turn: turn}}})
+	}
+	if _, err := d.c.chains.Interrupt(ctx, &catenaryv1.InterruptRequest{Run: d.run, Turn: turn, Sent: sent}); err != nil {
+		return d.c.failure(ctx, err)
+	}
+	return nil
+}
+
+// ended is what a method says that does not tell how a run ended.
+func ended(err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return io.EOF
+}
+
+// begin receives the first message, if that is not here. The goroutine that receives calls it.
+func (d *duplex) begin(ctx context.Context) error {
+	select {
+	case <-d.begun:
+		return nil
+	default:
+	}
+	if d.over != nil {
+		return d.over
+	}
+	defer d.bound(ctx)()
+	m, err := d.stream.Receive()
+	if err != nil {
+		d.over = d.broken(err)
+		close(d.begun)
+		return d.over
+	}
+	if s := m.GetStarted(); s != nil {
+		d.run = s.Run
+	} else {
+		d.early = m
+	}
+	close(d.begun)
+	return nil
+}
+
+// broken is why the reply ended without the run's end.
+func (d *duplex) broken(err error) error {
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: server %s: the reply broke off before its end", functions.ErrUnavailable, d.c.base)
+	}
+	return d.c.failure(d.parent, err)
+}
+
+// receive returns the next message but for the first.
+func (d *duplex) receive() (*catenaryv1.StreamResponse, error) {
+	if m := d.early; m != nil {
+		d.early = nil
+		return m, nil
+	}
+	return d.stream.Receive()
 }
 
 // closeSend ends the input.
@@ -111,16 +197,19 @@ func (d *duplex) close() {
 // message returns the next message but for blob chunks and the end: that is io.EOF, or the run's error. If ctx ends
 // meanwhile the run does.
 func (d *duplex) message(ctx context.Context) (*catenaryv1.StreamResponse, error) {
+	d.receiving <- struct{}{} // an interruption that receives the first message ends with its own context, and the run's
+	defer func() { <-d.receiving }()
 	if d.over != nil {
 		return nil, d.over
 	}
+	if err := d.begin(ctx); err != nil {
+		return nil, err
+	}
 	defer d.bound(ctx)()
 	for {
-		m, err := d.stream.Receive()
-		if errors.Is(err, io.EOF) {
-			err = fmt.Errorf("%w: server %s: the reply broke off before its end", functions.ErrUnavailable, d.c.base)
-		} else if err != nil {
-			err = d.c.failure(d.parent, err)
+		m, err := d.receive()
+		if err != nil {
+			err = d.broken(err)
 		} else if end := m.GetEnd(); end != nil {
 			d.ended = true
 			d.closeSend() // the server waits for this

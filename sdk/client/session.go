@@ -66,13 +66,12 @@ func (s *Session[I, O]) Send(ctx context.Context, m sdk.Msg[I]) error {
 func (s *Session[I, O]) CloseSend() { s.run.closeSend() }
 
 // Interrupt makes turn and all before it over: nothing of them comes after the reply that says so, and the session goes
-// on. A turn that has not begun can't be interrupted. It waits while what was sent before it is not taken.
+// on. A turn that has begun is over at once, however much was sent and is not taken yet, and after CloseSend, too; one that
+// begins with an item that was sent before is over as it begins; another one can't be interrupted. It waits for the run to
+// begin, and returns io.EOF if the run has ended before that. It returns an error wrapping functions.ErrNotFound if the run
+// has ended since, or if a proxy led the call to another server than the run.
 func (s *Session[I, O]) Interrupt(ctx context.Context, turn uint64) error {
-	return s.run.send(ctx, interrupt(turn))
-}
-
-func interrupt(turn uint64) *catenaryv1.StreamRequest {
-	return &catenaryv1.StreamRequest{Kind: &catenaryv1.StreamRequest_Interrupt{Interrupt: &catenaryv1.Interrupt{Turn: turn}}}
+	return s.run.interrupt(ctx, turn)
 }
 
 // Recv waits for what comes next. It returns io.EOF when the run has ended well, and why it failed if it did. If ctx ends
@@ -143,7 +142,7 @@ func (s *Stream) CloseSend() { s.run.closeSend() }
 
 // Interrupt makes turn and all before it over; see [Session.Interrupt].
 func (s *Stream) Interrupt(ctx context.Context, turn uint64) error {
-	return s.run.send(ctx, interrupt(turn))
+	return s.run.interrupt(ctx, turn)
 }
 
 // Recv waits for what comes next; see [Session.Recv].

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"testing"
 	"time"
 
@@ -23,12 +24,16 @@ import (
 var (
 	twice = sdk.NewFunc[sdk.Stream[int], sdk.Stream[int]]("twice")
 	loud  = sdk.NewFunc[sdk.Stream[sdk.Audio], sdk.Stream[sdk.Audio]]("loud")
+	stuck = sdk.NewFunc[sdk.Stream[int], sdk.Stream[int]]("stuck")
 
 	twiceChain = sdk.MustDefine("twice", func(s *sdk.Steps, in sdk.Val[sdk.Stream[int]]) sdk.Val[sdk.Stream[int]] {
 		return sdk.Call(s, twice, in)
 	})
 	finalChain = sdk.MustDefine("final", func(s *sdk.Steps, in sdk.Val[sdk.Stream[int]]) sdk.Val[int] {
 		return sdk.Last(s, sdk.Call(s, twice, in))
+	})
+	stuckChain = sdk.MustDefine("stuck", func(s *sdk.Steps, in sdk.Val[sdk.Stream[int]]) sdk.Val[sdk.Stream[int]] {
+		return sdk.Call(s, stuck, in)
 	})
 	loudChain = sdk.MustDefine("loud", func(s *sdk.Steps, in sdk.Val[sdk.Stream[sdk.Audio]]) sdk.Val[sdk.Stream[sdk.Audio]] {
 		return sdk.Call(s, loud, in)
@@ -78,7 +83,20 @@ func streamFunctions() []invokertest.Function {
 		}
 	})
 	same.Manifest.In, same.Manifest.Out, _ = loud.Ports()
-	return []invokertest.Function{double, same}
+	// One item goes through, and no more is taken.
+	one := invokertest.New("stuck", func(ctx context.Context, in functions.Source, out functions.Sink) error {
+		it, err := in.Recv(ctx)
+		if err == nil {
+			err = out.Send(ctx, it)
+		}
+		if err != nil {
+			return err
+		}
+		<-ctx.Done()
+		return context.Cause(ctx)
+	})
+	one.Manifest.In, one.Manifest.Out, _ = stuck.Ports()
+	return []invokertest.Function{double, same, one}
 }
 
 func TestStart_FullDuplex(t *testing.T) {
@@ -116,6 +134,99 @@ func TestStart_FullDuplex(t *testing.T) {
 	}
 	if err := s.Send(t.Context(), sdk.Msg[int]{}); !errors.Is(err, functions.ErrClosed) {
 		t.Errorf("Send after CloseSend: got %v, want %v", err, functions.ErrClosed)
+	}
+}
+
+// TestInterrupt_WhateverWasSent: the turn is over although 300 items wait before the interruption, and although the input
+// has ended.
+func TestInterrupt_WhateverWasSent(t *testing.T) {
+	for _, closed := range []bool{false, true} {
+		t.Run(fmt.Sprintf("closed %v", closed), func(t *testing.T) {
+			c, _, _ := start(t)
+			s, err := client.Start(t.Context(), c, stuckChain)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			for i := range 301 {
+				if err := s.Send(t.Context(), sdk.Msg[int]{Value: i}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if closed {
+				s.CloseSend()
+			}
+			if r, err := s.Recv(t.Context()); err != nil || r.TurnOver {
+				t.Fatalf("got %+v, %v, want the item that went through", r, err)
+			}
+			if err := s.Interrupt(t.Context(), 0); err != nil {
+				t.Fatal(err)
+			}
+			if r, err := s.Recv(t.Context()); err != nil || !r.TurnOver || r.Turn != 0 {
+				t.Errorf("got %+v, %v, want that turn 0 is over", r, err)
+			}
+		})
+	}
+}
+
+// TestInterrupt_OneValue: so is that of a chain that takes one value, even before anything was received.
+func TestInterrupt_OneValue(t *testing.T) {
+	c, n, _ := start(t)
+	s, err := c.OpenStream(t.Context(), "forever")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Send(t.Context(), client.Input{JSON: []byte(`{"text":"x"}`)}); err != nil {
+		t.Fatal(err)
+	}
+	s.CloseSend()
+	if err := s.Interrupt(t.Context(), math.MaxUint64); err != nil {
+		t.Fatal(err)
+	}
+	overs := 0
+	for {
+		ev, err := s.Recv(t.Context())
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ev.TurnOver != nil {
+			overs++
+		} else if overs > 0 {
+			t.Errorf("got %+v of a turn that is over", ev)
+		}
+	}
+	if overs != 1 {
+		t.Errorf("%d turns are over, want 1", overs)
+	}
+	select {
+	case err := <-n.ended:
+		if err == nil {
+			t.Error("the function was not ended")
+		}
+	default: // it was not called any more
+	}
+	if err := s.Interrupt(t.Context(), 0); !errors.Is(err, functions.ErrNotFound) {
+		t.Errorf("after the run: got %v, want %v", err, functions.ErrNotFound)
+	}
+}
+
+// TestInterrupt_BeforeTheRun: it waits for the run, and says if there is none.
+func TestInterrupt_BeforeTheRun(t *testing.T) {
+	c, _, _ := start(t)
+	s, err := c.OpenStream(t.Context(), "nope")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Interrupt(t.Context(), 0); err != io.EOF {
+		t.Errorf("got %v, want the end", err)
+	}
+	if _, err := s.Recv(t.Context()); !errors.Is(err, functions.ErrNotFound) {
+		t.Errorf("got %v, want %v", err, functions.ErrNotFound)
 	}
 }
 

@@ -39,6 +39,8 @@ const (
 	ChainServiceRunProcedure = "/catenary.v1.ChainService/Run"
 	// ChainServiceStreamProcedure is the fully-qualified name of the ChainService's Stream RPC.
 	ChainServiceStreamProcedure = "/catenary.v1.ChainService/Stream"
+	// ChainServiceInterruptProcedure is the fully-qualified name of the ChainService's Interrupt RPC.
+	ChainServiceInterruptProcedure = "/catenary.v1.ChainService/Interrupt"
 	// ChainServiceDeployProcedure is the fully-qualified name of the ChainService's Deploy RPC.
 	ChainServiceDeployProcedure = "/catenary.v1.ChainService/Deploy"
 	// ChainServiceListProcedure is the fully-qualified name of the ChainService's List RPC.
@@ -61,6 +63,9 @@ type ChainServiceClient interface {
 	Run(context.Context, *RunRequest) (*RunResponse, error)
 	// Stream runs a chain in full duplex: what it yields comes while the input is still sent. It needs HTTP/2.
 	Stream(context.Context) (*connect.BidiStreamForClientSimple[StreamRequest, StreamResponse], error)
+	// Interrupt makes turns of a run that streams over: at once, whatever the caller has sent to it, and after the caller has
+	// closed its side. It has to come to the gateway that the run came to.
+	Interrupt(context.Context, *InterruptRequest) (*InterruptResponse, error)
 	// Deploy checks and stores functions, models and chains, and prepares them. Their blobs must be there already (PUT /blobs/HEX).
 	Deploy(context.Context, *DeployRequest) (*DeployResponse, error)
 	// List returns the chains that are deployed.
@@ -92,6 +97,12 @@ func NewChainServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(chainServiceMethods.ByName("Stream")),
 			connect.WithClientOptions(opts...),
 		),
+		interrupt: connect.NewClient[InterruptRequest, InterruptResponse](
+			httpClient,
+			baseURL+ChainServiceInterruptProcedure,
+			connect.WithSchema(chainServiceMethods.ByName("Interrupt")),
+			connect.WithClientOptions(opts...),
+		),
 		deploy: connect.NewClient[DeployRequest, DeployResponse](
 			httpClient,
 			baseURL+ChainServiceDeployProcedure,
@@ -115,11 +126,12 @@ func NewChainServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 
 // chainServiceClient implements ChainServiceClient.
 type chainServiceClient struct {
-	run    *connect.Client[RunRequest, RunResponse]
-	stream *connect.Client[StreamRequest, StreamResponse]
-	deploy *connect.Client[DeployRequest, DeployResponse]
-	list   *connect.Client[ListRequest, ListResponse]
-	pools  *connect.Client[PoolsRequest, PoolsResponse]
+	run       *connect.Client[RunRequest, RunResponse]
+	stream    *connect.Client[StreamRequest, StreamResponse]
+	interrupt *connect.Client[InterruptRequest, InterruptResponse]
+	deploy    *connect.Client[DeployRequest, DeployResponse]
+	list      *connect.Client[ListRequest, ListResponse]
+	pools     *connect.Client[PoolsRequest, PoolsResponse]
 }
 
 // Run calls catenary.v1.ChainService.Run.
@@ -134,6 +146,15 @@ func (c *chainServiceClient) Run(ctx context.Context, req *RunRequest) (*RunResp
 // Stream calls catenary.v1.ChainService.Stream.
 func (c *chainServiceClient) Stream(ctx context.Context) (*connect.BidiStreamForClientSimple[StreamRequest, StreamResponse], error) {
 	return c.stream.CallBidiStreamSimple(ctx)
+}
+
+// Interrupt calls catenary.v1.ChainService.Interrupt.
+func (c *chainServiceClient) Interrupt(ctx context.Context, req *InterruptRequest) (*InterruptResponse, error) {
+	response, err := c.interrupt.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
 }
 
 // Deploy calls catenary.v1.ChainService.Deploy.
@@ -169,6 +190,9 @@ type ChainServiceHandler interface {
 	Run(context.Context, *RunRequest) (*RunResponse, error)
 	// Stream runs a chain in full duplex: what it yields comes while the input is still sent. It needs HTTP/2.
 	Stream(context.Context, *connect.BidiStream[StreamRequest, StreamResponse]) error
+	// Interrupt makes turns of a run that streams over: at once, whatever the caller has sent to it, and after the caller has
+	// closed its side. It has to come to the gateway that the run came to.
+	Interrupt(context.Context, *InterruptRequest) (*InterruptResponse, error)
 	// Deploy checks and stores functions, models and chains, and prepares them. Their blobs must be there already (PUT /blobs/HEX).
 	Deploy(context.Context, *DeployRequest) (*DeployResponse, error)
 	// List returns the chains that are deployed.
@@ -196,6 +220,12 @@ func NewChainServiceHandler(svc ChainServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(chainServiceMethods.ByName("Stream")),
 		connect.WithHandlerOptions(opts...),
 	)
+	chainServiceInterruptHandler := connect.NewUnaryHandlerSimple(
+		ChainServiceInterruptProcedure,
+		svc.Interrupt,
+		connect.WithSchema(chainServiceMethods.ByName("Interrupt")),
+		connect.WithHandlerOptions(opts...),
+	)
 	chainServiceDeployHandler := connect.NewUnaryHandlerSimple(
 		ChainServiceDeployProcedure,
 		svc.Deploy,
@@ -220,6 +250,8 @@ func NewChainServiceHandler(svc ChainServiceHandler, opts ...connect.HandlerOpti
 			chainServiceRunHandler.ServeHTTP(w, r)
 		case ChainServiceStreamProcedure:
 			chainServiceStreamHandler.ServeHTTP(w, r)
+		case ChainServiceInterruptProcedure:
+			chainServiceInterruptHandler.ServeHTTP(w, r)
 		case ChainServiceDeployProcedure:
 			chainServiceDeployHandler.ServeHTTP(w, r)
 		case ChainServiceListProcedure:
@@ -241,6 +273,10 @@ func (UnimplementedChainServiceHandler) Run(context.Context, *RunRequest) (*RunR
 
 func (UnimplementedChainServiceHandler) Stream(context.Context, *connect.BidiStream[StreamRequest, StreamResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("catenary.v1.ChainService.Stream is not implemented"))
+}
+
+func (UnimplementedChainServiceHandler) Interrupt(context.Context, *InterruptRequest) (*InterruptResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("catenary.v1.ChainService.Interrupt is not implemented"))
 }
 
 func (UnimplementedChainServiceHandler) Deploy(context.Context, *DeployRequest) (*DeployResponse, error) {

@@ -453,6 +453,112 @@ func (x *Interrupt) GetTurn() uint64 {
 	return 0
 }
 
+type InterruptRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Run   string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`    // as Started named it
+	Turn  uint64                 `protobuf:"varint,2,opt,name=turn,proto3" json:"turn,omitempty"` // this one and all before it
+	// sent is how many items the caller had sent before: a turn that begins with one of them is over when it begins. 0: only
+	// what has begun already.
+	Sent          uint64 `protobuf:"varint,3,opt,name=sent,proto3" json:"sent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InterruptRequest) Reset() {
+	*x = InterruptRequest{}
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InterruptRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InterruptRequest) ProtoMessage() {}
+
+func (x *InterruptRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InterruptRequest.ProtoReflect.Descriptor instead.
+func (*InterruptRequest) Descriptor() ([]byte, []int) {
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *InterruptRequest) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *InterruptRequest) GetTurn() uint64 {
+	if x != nil {
+		return x.Turn
+	}
+	return 0
+}
+
+func (x *InterruptRequest) GetSent() uint64 {
+	if x != nil {
+		return x.Sent
+	}
+	return 0
+}
+
+type InterruptResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ended         bool                   `protobuf:"varint,1,opt,name=ended,proto3" json:"ended,omitempty"` // a turn ended by this; else none had begun that was not over
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InterruptResponse) Reset() {
+	*x = InterruptResponse{}
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InterruptResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InterruptResponse) ProtoMessage() {}
+
+func (x *InterruptResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InterruptResponse.ProtoReflect.Descriptor instead.
+func (*InterruptResponse) Descriptor() ([]byte, []int) {
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *InterruptResponse) GetEnded() bool {
+	if x != nil {
+		return x.Ended
+	}
+	return false
+}
+
 type Open struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Chain         string                 `protobuf:"bytes,1,opt,name=chain,proto3" json:"chain,omitempty"`
@@ -464,7 +570,7 @@ type Open struct {
 
 func (x *Open) Reset() {
 	*x = Open{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[6]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -476,7 +582,7 @@ func (x *Open) String() string {
 func (*Open) ProtoMessage() {}
 
 func (x *Open) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[6]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -489,7 +595,7 @@ func (x *Open) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Open.ProtoReflect.Descriptor instead.
 func (*Open) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{6}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Open) GetChain() string {
@@ -523,6 +629,7 @@ type StreamResponse struct {
 	//	*StreamResponse_Timing
 	//	*StreamResponse_End
 	//	*StreamResponse_TurnOver
+	//	*StreamResponse_Started
 	Kind          isStreamResponse_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -530,7 +637,7 @@ type StreamResponse struct {
 
 func (x *StreamResponse) Reset() {
 	*x = StreamResponse{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[7]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -542,7 +649,7 @@ func (x *StreamResponse) String() string {
 func (*StreamResponse) ProtoMessage() {}
 
 func (x *StreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[7]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -555,7 +662,7 @@ func (x *StreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamResponse.ProtoReflect.Descriptor instead.
 func (*StreamResponse) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{7}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *StreamResponse) GetKind() isStreamResponse_Kind {
@@ -619,6 +726,15 @@ func (x *StreamResponse) GetTurnOver() *TurnOver {
 	return nil
 }
 
+func (x *StreamResponse) GetStarted() *Started {
+	if x != nil {
+		if x, ok := x.Kind.(*StreamResponse_Started); ok {
+			return x.Started
+		}
+	}
+	return nil
+}
+
 type isStreamResponse_Kind interface {
 	isStreamResponse_Kind()
 }
@@ -647,6 +763,10 @@ type StreamResponse_TurnOver struct {
 	TurnOver *TurnOver `protobuf:"bytes,6,opt,name=turn_over,json=turnOver,proto3,oneof"`
 }
 
+type StreamResponse_Started struct {
+	Started *Started `protobuf:"bytes,7,opt,name=started,proto3,oneof"` // first
+}
+
 func (*StreamResponse_Item) isStreamResponse_Kind() {}
 
 func (*StreamResponse_Blob) isStreamResponse_Kind() {}
@@ -659,6 +779,61 @@ func (*StreamResponse_End) isStreamResponse_Kind() {}
 
 func (*StreamResponse_TurnOver) isStreamResponse_Kind() {}
 
+func (*StreamResponse_Started) isStreamResponse_Kind() {}
+
+// Started says that the run has begun.
+type Started struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Run           string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`     // its id, for Interrupt
+	Graph         string                 `protobuf:"bytes,2,opt,name=graph,proto3" json:"graph,omitempty"` // the graph hash that runs
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Started) Reset() {
+	*x = Started{}
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Started) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Started) ProtoMessage() {}
+
+func (x *Started) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Started.ProtoReflect.Descriptor instead.
+func (*Started) Descriptor() ([]byte, []int) {
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Started) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *Started) GetGraph() string {
+	if x != nil {
+		return x.Graph
+	}
+	return ""
+}
+
 // TurnOver says, once for each turn that was interrupted, that no item of it comes any more.
 type TurnOver struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -669,7 +844,7 @@ type TurnOver struct {
 
 func (x *TurnOver) Reset() {
 	*x = TurnOver{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[8]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -681,7 +856,7 @@ func (x *TurnOver) String() string {
 func (*TurnOver) ProtoMessage() {}
 
 func (x *TurnOver) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[8]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -694,7 +869,7 @@ func (x *TurnOver) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TurnOver.ProtoReflect.Descriptor instead.
 func (*TurnOver) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{8}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *TurnOver) GetTurn() uint64 {
@@ -718,7 +893,7 @@ type Value struct {
 
 func (x *Value) Reset() {
 	*x = Value{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[9]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -730,7 +905,7 @@ func (x *Value) String() string {
 func (*Value) ProtoMessage() {}
 
 func (x *Value) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[9]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -743,7 +918,7 @@ func (x *Value) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Value.ProtoReflect.Descriptor instead.
 func (*Value) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{9}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Value) GetSeq() uint64 {
@@ -793,7 +968,7 @@ type BlobChunk struct {
 
 func (x *BlobChunk) Reset() {
 	*x = BlobChunk{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[10]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -805,7 +980,7 @@ func (x *BlobChunk) String() string {
 func (*BlobChunk) ProtoMessage() {}
 
 func (x *BlobChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[10]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -818,7 +993,7 @@ func (x *BlobChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlobChunk.ProtoReflect.Descriptor instead.
 func (*BlobChunk) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{10}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *BlobChunk) GetDigest() string {
@@ -861,7 +1036,7 @@ type Observed struct {
 
 func (x *Observed) Reset() {
 	*x = Observed{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[11]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -873,7 +1048,7 @@ func (x *Observed) String() string {
 func (*Observed) ProtoMessage() {}
 
 func (x *Observed) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[11]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -886,7 +1061,7 @@ func (x *Observed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Observed.ProtoReflect.Descriptor instead.
 func (*Observed) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{11}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Observed) GetStep() string {
@@ -935,7 +1110,7 @@ type Timing struct {
 
 func (x *Timing) Reset() {
 	*x = Timing{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[12]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -947,7 +1122,7 @@ func (x *Timing) String() string {
 func (*Timing) ProtoMessage() {}
 
 func (x *Timing) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[12]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -960,7 +1135,7 @@ func (x *Timing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Timing.ProtoReflect.Descriptor instead.
 func (*Timing) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{12}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Timing) GetStep() string {
@@ -1036,7 +1211,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[13]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1048,7 +1223,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[13]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1061,7 +1236,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{13}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *End) GetError() *Failure {
@@ -1092,7 +1267,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[14]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1104,7 +1279,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[14]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1117,7 +1292,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{14}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Failure) GetCode() string {
@@ -1166,7 +1341,7 @@ type DeployRequest struct {
 
 func (x *DeployRequest) Reset() {
 	*x = DeployRequest{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[15]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1178,7 +1353,7 @@ func (x *DeployRequest) String() string {
 func (*DeployRequest) ProtoMessage() {}
 
 func (x *DeployRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[15]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1191,7 +1366,7 @@ func (x *DeployRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployRequest.ProtoReflect.Descriptor instead.
 func (*DeployRequest) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{15}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DeployRequest) GetManifests() [][]byte {
@@ -1225,7 +1400,7 @@ type ChainSpec struct {
 
 func (x *ChainSpec) Reset() {
 	*x = ChainSpec{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[16]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +1412,7 @@ func (x *ChainSpec) String() string {
 func (*ChainSpec) ProtoMessage() {}
 
 func (x *ChainSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[16]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1425,7 @@ func (x *ChainSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChainSpec.ProtoReflect.Descriptor instead.
 func (*ChainSpec) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{16}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ChainSpec) GetJson() []byte {
@@ -1277,7 +1452,7 @@ type DeployResponse struct {
 
 func (x *DeployResponse) Reset() {
 	*x = DeployResponse{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[17]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1289,7 +1464,7 @@ func (x *DeployResponse) String() string {
 func (*DeployResponse) ProtoMessage() {}
 
 func (x *DeployResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[17]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1302,7 +1477,7 @@ func (x *DeployResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployResponse.ProtoReflect.Descriptor instead.
 func (*DeployResponse) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{17}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DeployResponse) GetChains() []*DeployedChain {
@@ -1335,7 +1510,7 @@ type DeployedChain struct {
 
 func (x *DeployedChain) Reset() {
 	*x = DeployedChain{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[18]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1347,7 +1522,7 @@ func (x *DeployedChain) String() string {
 func (*DeployedChain) ProtoMessage() {}
 
 func (x *DeployedChain) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[18]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1360,7 +1535,7 @@ func (x *DeployedChain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployedChain.ProtoReflect.Descriptor instead.
 func (*DeployedChain) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{18}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DeployedChain) GetName() string {
@@ -1432,7 +1607,7 @@ type FunctionStatus struct {
 
 func (x *FunctionStatus) Reset() {
 	*x = FunctionStatus{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[19]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1444,7 +1619,7 @@ func (x *FunctionStatus) String() string {
 func (*FunctionStatus) ProtoMessage() {}
 
 func (x *FunctionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[19]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1457,7 +1632,7 @@ func (x *FunctionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FunctionStatus.ProtoReflect.Descriptor instead.
 func (*FunctionStatus) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{19}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *FunctionStatus) GetName() string {
@@ -1496,7 +1671,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[20]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1508,7 +1683,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[20]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1521,7 +1696,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{20}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{23}
 }
 
 type ListResponse struct {
@@ -1533,7 +1708,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[21]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1545,7 +1720,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[21]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1558,7 +1733,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{21}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListResponse) GetChains() []*DeployedChain {
@@ -1576,7 +1751,7 @@ type PoolsRequest struct {
 
 func (x *PoolsRequest) Reset() {
 	*x = PoolsRequest{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[22]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1588,7 +1763,7 @@ func (x *PoolsRequest) String() string {
 func (*PoolsRequest) ProtoMessage() {}
 
 func (x *PoolsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[22]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1601,7 +1776,7 @@ func (x *PoolsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PoolsRequest.ProtoReflect.Descriptor instead.
 func (*PoolsRequest) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{22}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{25}
 }
 
 type PoolsResponse struct {
@@ -1614,7 +1789,7 @@ type PoolsResponse struct {
 
 func (x *PoolsResponse) Reset() {
 	*x = PoolsResponse{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[23]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1626,7 +1801,7 @@ func (x *PoolsResponse) String() string {
 func (*PoolsResponse) ProtoMessage() {}
 
 func (x *PoolsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[23]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1639,7 +1814,7 @@ func (x *PoolsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PoolsResponse.ProtoReflect.Descriptor instead.
 func (*PoolsResponse) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{23}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PoolsResponse) GetFunctions() []*FunctionPool {
@@ -1675,7 +1850,7 @@ type FunctionPool struct {
 
 func (x *FunctionPool) Reset() {
 	*x = FunctionPool{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[24]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1687,7 +1862,7 @@ func (x *FunctionPool) String() string {
 func (*FunctionPool) ProtoMessage() {}
 
 func (x *FunctionPool) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[24]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1700,7 +1875,7 @@ func (x *FunctionPool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FunctionPool.ProtoReflect.Descriptor instead.
 func (*FunctionPool) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{24}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *FunctionPool) GetName() string {
@@ -1796,7 +1971,7 @@ type ModelPool struct {
 
 func (x *ModelPool) Reset() {
 	*x = ModelPool{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[25]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1808,7 +1983,7 @@ func (x *ModelPool) String() string {
 func (*ModelPool) ProtoMessage() {}
 
 func (x *ModelPool) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[25]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1821,7 +1996,7 @@ func (x *ModelPool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelPool.ProtoReflect.Descriptor instead.
 func (*ModelPool) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{25}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ModelPool) GetName() string {
@@ -1890,7 +2065,7 @@ type Ref struct {
 
 func (x *Ref) Reset() {
 	*x = Ref{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[26]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1902,7 +2077,7 @@ func (x *Ref) String() string {
 func (*Ref) ProtoMessage() {}
 
 func (x *Ref) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[26]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1915,7 +2090,7 @@ func (x *Ref) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ref.ProtoReflect.Descriptor instead.
 func (*Ref) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{26}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Ref) GetName() string {
@@ -1947,7 +2122,7 @@ type InvokeRequest struct {
 
 func (x *InvokeRequest) Reset() {
 	*x = InvokeRequest{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[27]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1959,7 +2134,7 @@ func (x *InvokeRequest) String() string {
 func (*InvokeRequest) ProtoMessage() {}
 
 func (x *InvokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[27]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1972,7 +2147,7 @@ func (x *InvokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvokeRequest.ProtoReflect.Descriptor instead.
 func (*InvokeRequest) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{27}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *InvokeRequest) GetKind() isInvokeRequest_Kind {
@@ -2060,7 +2235,7 @@ type InvokeCall struct {
 
 func (x *InvokeCall) Reset() {
 	*x = InvokeCall{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[28]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2072,7 +2247,7 @@ func (x *InvokeCall) String() string {
 func (*InvokeCall) ProtoMessage() {}
 
 func (x *InvokeCall) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[28]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2085,7 +2260,7 @@ func (x *InvokeCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvokeCall.ProtoReflect.Descriptor instead.
 func (*InvokeCall) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{28}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *InvokeCall) GetRef() *Ref {
@@ -2139,7 +2314,7 @@ type SourceEnd struct {
 
 func (x *SourceEnd) Reset() {
 	*x = SourceEnd{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[29]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2151,7 +2326,7 @@ func (x *SourceEnd) String() string {
 func (*SourceEnd) ProtoMessage() {}
 
 func (x *SourceEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[29]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2164,7 +2339,7 @@ func (x *SourceEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceEnd.ProtoReflect.Descriptor instead.
 func (*SourceEnd) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{29}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SourceEnd) GetError() *Failure {
@@ -2188,7 +2363,7 @@ type InvokeResponse struct {
 
 func (x *InvokeResponse) Reset() {
 	*x = InvokeResponse{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[30]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2200,7 +2375,7 @@ func (x *InvokeResponse) String() string {
 func (*InvokeResponse) ProtoMessage() {}
 
 func (x *InvokeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[30]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2213,7 +2388,7 @@ func (x *InvokeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvokeResponse.ProtoReflect.Descriptor instead.
 func (*InvokeResponse) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{30}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *InvokeResponse) GetKind() isInvokeResponse_Kind {
@@ -2282,7 +2457,7 @@ type InvokeEnd struct {
 
 func (x *InvokeEnd) Reset() {
 	*x = InvokeEnd{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[31]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2294,7 +2469,7 @@ func (x *InvokeEnd) String() string {
 func (*InvokeEnd) ProtoMessage() {}
 
 func (x *InvokeEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[31]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2307,7 +2482,7 @@ func (x *InvokeEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvokeEnd.ProtoReflect.Descriptor instead.
 func (*InvokeEnd) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{31}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *InvokeEnd) GetError() *Failure {
@@ -2334,7 +2509,7 @@ type WakeRequest struct {
 
 func (x *WakeRequest) Reset() {
 	*x = WakeRequest{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[32]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2346,7 +2521,7 @@ func (x *WakeRequest) String() string {
 func (*WakeRequest) ProtoMessage() {}
 
 func (x *WakeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[32]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2359,7 +2534,7 @@ func (x *WakeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WakeRequest.ProtoReflect.Descriptor instead.
 func (*WakeRequest) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{32}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *WakeRequest) GetFunctions() []*Ref {
@@ -2384,7 +2559,7 @@ type WakeResponse struct {
 
 func (x *WakeResponse) Reset() {
 	*x = WakeResponse{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[33]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2396,7 +2571,7 @@ func (x *WakeResponse) String() string {
 func (*WakeResponse) ProtoMessage() {}
 
 func (x *WakeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[33]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2409,7 +2584,7 @@ func (x *WakeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WakeResponse.ProtoReflect.Descriptor instead.
 func (*WakeResponse) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{33}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{36}
 }
 
 type PrepareRequest struct {
@@ -2422,7 +2597,7 @@ type PrepareRequest struct {
 
 func (x *PrepareRequest) Reset() {
 	*x = PrepareRequest{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[34]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2434,7 +2609,7 @@ func (x *PrepareRequest) String() string {
 func (*PrepareRequest) ProtoMessage() {}
 
 func (x *PrepareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[34]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2447,7 +2622,7 @@ func (x *PrepareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareRequest.ProtoReflect.Descriptor instead.
 func (*PrepareRequest) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{34}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PrepareRequest) GetFunctions() []*Ref {
@@ -2473,7 +2648,7 @@ type PrepareResponse struct {
 
 func (x *PrepareResponse) Reset() {
 	*x = PrepareResponse{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[35]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2485,7 +2660,7 @@ func (x *PrepareResponse) String() string {
 func (*PrepareResponse) ProtoMessage() {}
 
 func (x *PrepareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[35]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2498,7 +2673,7 @@ func (x *PrepareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareResponse.ProtoReflect.Descriptor instead.
 func (*PrepareResponse) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{35}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PrepareResponse) GetFunctions() []*FunctionStatus {
@@ -2542,18 +2717,28 @@ const file_gateway_catenary_v1_catenary_proto_rawDesc = "" +
 	"\x04kind\"\x1f\n" +
 	"\tInterrupt\x12\x12\n" +
 	"\x04turn\x18\x01 \x01(\x04R\x04turn\"L\n" +
+	"\x10InterruptRequest\x12\x10\n" +
+	"\x03run\x18\x01 \x01(\tR\x03run\x12\x12\n" +
+	"\x04turn\x18\x02 \x01(\x04R\x04turn\x12\x12\n" +
+	"\x04sent\x18\x03 \x01(\x04R\x04sent\")\n" +
+	"\x11InterruptResponse\x12\x14\n" +
+	"\x05ended\x18\x01 \x01(\bR\x05ended\"L\n" +
 	"\x04Open\x12\x14\n" +
 	"\x05chain\x18\x01 \x01(\tR\x05chain\x12\x18\n" +
 	"\aobserve\x18\x02 \x03(\tR\aobserve\x12\x14\n" +
-	"\x05items\x18\x03 \x01(\bR\x05items\"\xb0\x02\n" +
+	"\x05items\x18\x03 \x01(\bR\x05items\"\xe2\x02\n" +
 	"\x0eStreamResponse\x12(\n" +
 	"\x04item\x18\x01 \x01(\v2\x12.catenary.v1.ValueH\x00R\x04item\x12,\n" +
 	"\x04blob\x18\x02 \x01(\v2\x16.catenary.v1.BlobChunkH\x00R\x04blob\x123\n" +
 	"\bobserved\x18\x03 \x01(\v2\x15.catenary.v1.ObservedH\x00R\bobserved\x12-\n" +
 	"\x06timing\x18\x04 \x01(\v2\x13.catenary.v1.TimingH\x00R\x06timing\x12$\n" +
 	"\x03end\x18\x05 \x01(\v2\x10.catenary.v1.EndH\x00R\x03end\x124\n" +
-	"\tturn_over\x18\x06 \x01(\v2\x15.catenary.v1.TurnOverH\x00R\bturnOverB\x06\n" +
-	"\x04kind\"\x1e\n" +
+	"\tturn_over\x18\x06 \x01(\v2\x15.catenary.v1.TurnOverH\x00R\bturnOver\x120\n" +
+	"\astarted\x18\a \x01(\v2\x14.catenary.v1.StartedH\x00R\astartedB\x06\n" +
+	"\x04kind\"1\n" +
+	"\aStarted\x12\x10\n" +
+	"\x03run\x18\x01 \x01(\tR\x03run\x12\x14\n" +
+	"\x05graph\x18\x02 \x01(\tR\x05graph\"\x1e\n" +
 	"\bTurnOver\x12\x12\n" +
 	"\x04turn\x18\x01 \x01(\x04R\x04turn\"\x90\x01\n" +
 	"\x05Value\x12\x10\n" +
@@ -2682,10 +2867,11 @@ const file_gateway_catenary_v1_catenary_proto_rawDesc = "" +
 	"\tfunctions\x18\x01 \x03(\v2\x10.catenary.v1.RefR\tfunctions\x12(\n" +
 	"\x06models\x18\x02 \x03(\v2\x10.catenary.v1.RefR\x06models\"L\n" +
 	"\x0fPrepareResponse\x129\n" +
-	"\tfunctions\x18\x01 \x03(\v2\x1b.catenary.v1.FunctionStatusR\tfunctions2\xcf\x02\n" +
+	"\tfunctions\x18\x01 \x03(\v2\x1b.catenary.v1.FunctionStatusR\tfunctions2\x9b\x03\n" +
 	"\fChainService\x128\n" +
 	"\x03Run\x12\x17.catenary.v1.RunRequest\x1a\x18.catenary.v1.RunResponse\x12E\n" +
-	"\x06Stream\x12\x1a.catenary.v1.StreamRequest\x1a\x1b.catenary.v1.StreamResponse(\x010\x01\x12A\n" +
+	"\x06Stream\x12\x1a.catenary.v1.StreamRequest\x1a\x1b.catenary.v1.StreamResponse(\x010\x01\x12J\n" +
+	"\tInterrupt\x12\x1d.catenary.v1.InterruptRequest\x1a\x1e.catenary.v1.InterruptResponse\x12A\n" +
 	"\x06Deploy\x12\x1a.catenary.v1.DeployRequest\x1a\x1b.catenary.v1.DeployResponse\x12;\n" +
 	"\x04List\x12\x18.catenary.v1.ListRequest\x1a\x19.catenary.v1.ListResponse\x12>\n" +
 	"\x05Pools\x12\x19.catenary.v1.PoolsRequest\x1a\x1a.catenary.v1.PoolsResponse2\x9b\x02\n" +
@@ -2707,105 +2893,111 @@ func file_gateway_catenary_v1_catenary_proto_rawDescGZIP() []byte {
 	return file_gateway_catenary_v1_catenary_proto_rawDescData
 }
 
-var file_gateway_catenary_v1_catenary_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_gateway_catenary_v1_catenary_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_gateway_catenary_v1_catenary_proto_goTypes = []any{
-	(*Item)(nil),            // 0: catenary.v1.Item
-	(*Attachment)(nil),      // 1: catenary.v1.Attachment
-	(*RunRequest)(nil),      // 2: catenary.v1.RunRequest
-	(*RunResponse)(nil),     // 3: catenary.v1.RunResponse
-	(*StreamRequest)(nil),   // 4: catenary.v1.StreamRequest
-	(*Interrupt)(nil),       // 5: catenary.v1.Interrupt
-	(*Open)(nil),            // 6: catenary.v1.Open
-	(*StreamResponse)(nil),  // 7: catenary.v1.StreamResponse
-	(*TurnOver)(nil),        // 8: catenary.v1.TurnOver
-	(*Value)(nil),           // 9: catenary.v1.Value
-	(*BlobChunk)(nil),       // 10: catenary.v1.BlobChunk
-	(*Observed)(nil),        // 11: catenary.v1.Observed
-	(*Timing)(nil),          // 12: catenary.v1.Timing
-	(*End)(nil),             // 13: catenary.v1.End
-	(*Failure)(nil),         // 14: catenary.v1.Failure
-	(*DeployRequest)(nil),   // 15: catenary.v1.DeployRequest
-	(*ChainSpec)(nil),       // 16: catenary.v1.ChainSpec
-	(*DeployResponse)(nil),  // 17: catenary.v1.DeployResponse
-	(*DeployedChain)(nil),   // 18: catenary.v1.DeployedChain
-	(*FunctionStatus)(nil),  // 19: catenary.v1.FunctionStatus
-	(*ListRequest)(nil),     // 20: catenary.v1.ListRequest
-	(*ListResponse)(nil),    // 21: catenary.v1.ListResponse
-	(*PoolsRequest)(nil),    // 22: catenary.v1.PoolsRequest
-	(*PoolsResponse)(nil),   // 23: catenary.v1.PoolsResponse
-	(*FunctionPool)(nil),    // 24: catenary.v1.FunctionPool
-	(*ModelPool)(nil),       // 25: catenary.v1.ModelPool
-	(*Ref)(nil),             // 26: catenary.v1.Ref
-	(*InvokeRequest)(nil),   // 27: catenary.v1.InvokeRequest
-	(*InvokeCall)(nil),      // 28: catenary.v1.InvokeCall
-	(*SourceEnd)(nil),       // 29: catenary.v1.SourceEnd
-	(*InvokeResponse)(nil),  // 30: catenary.v1.InvokeResponse
-	(*InvokeEnd)(nil),       // 31: catenary.v1.InvokeEnd
-	(*WakeRequest)(nil),     // 32: catenary.v1.WakeRequest
-	(*WakeResponse)(nil),    // 33: catenary.v1.WakeResponse
-	(*PrepareRequest)(nil),  // 34: catenary.v1.PrepareRequest
-	(*PrepareResponse)(nil), // 35: catenary.v1.PrepareResponse
-	nil,                     // 36: catenary.v1.ChainSpec.PositionsEntry
+	(*Item)(nil),              // 0: catenary.v1.Item
+	(*Attachment)(nil),        // 1: catenary.v1.Attachment
+	(*RunRequest)(nil),        // 2: catenary.v1.RunRequest
+	(*RunResponse)(nil),       // 3: catenary.v1.RunResponse
+	(*StreamRequest)(nil),     // 4: catenary.v1.StreamRequest
+	(*Interrupt)(nil),         // 5: catenary.v1.Interrupt
+	(*InterruptRequest)(nil),  // 6: catenary.v1.InterruptRequest
+	(*InterruptResponse)(nil), // 7: catenary.v1.InterruptResponse
+	(*Open)(nil),              // 8: catenary.v1.Open
+	(*StreamResponse)(nil),    // 9: catenary.v1.StreamResponse
+	(*Started)(nil),           // 10: catenary.v1.Started
+	(*TurnOver)(nil),          // 11: catenary.v1.TurnOver
+	(*Value)(nil),             // 12: catenary.v1.Value
+	(*BlobChunk)(nil),         // 13: catenary.v1.BlobChunk
+	(*Observed)(nil),          // 14: catenary.v1.Observed
+	(*Timing)(nil),            // 15: catenary.v1.Timing
+	(*End)(nil),               // 16: catenary.v1.End
+	(*Failure)(nil),           // 17: catenary.v1.Failure
+	(*DeployRequest)(nil),     // 18: catenary.v1.DeployRequest
+	(*ChainSpec)(nil),         // 19: catenary.v1.ChainSpec
+	(*DeployResponse)(nil),    // 20: catenary.v1.DeployResponse
+	(*DeployedChain)(nil),     // 21: catenary.v1.DeployedChain
+	(*FunctionStatus)(nil),    // 22: catenary.v1.FunctionStatus
+	(*ListRequest)(nil),       // 23: catenary.v1.ListRequest
+	(*ListResponse)(nil),      // 24: catenary.v1.ListResponse
+	(*PoolsRequest)(nil),      // 25: catenary.v1.PoolsRequest
+	(*PoolsResponse)(nil),     // 26: catenary.v1.PoolsResponse
+	(*FunctionPool)(nil),      // 27: catenary.v1.FunctionPool
+	(*ModelPool)(nil),         // 28: catenary.v1.ModelPool
+	(*Ref)(nil),               // 29: catenary.v1.Ref
+	(*InvokeRequest)(nil),     // 30: catenary.v1.InvokeRequest
+	(*InvokeCall)(nil),        // 31: catenary.v1.InvokeCall
+	(*SourceEnd)(nil),         // 32: catenary.v1.SourceEnd
+	(*InvokeResponse)(nil),    // 33: catenary.v1.InvokeResponse
+	(*InvokeEnd)(nil),         // 34: catenary.v1.InvokeEnd
+	(*WakeRequest)(nil),       // 35: catenary.v1.WakeRequest
+	(*WakeResponse)(nil),      // 36: catenary.v1.WakeResponse
+	(*PrepareRequest)(nil),    // 37: catenary.v1.PrepareRequest
+	(*PrepareResponse)(nil),   // 38: catenary.v1.PrepareResponse
+	nil,                       // 39: catenary.v1.ChainSpec.PositionsEntry
 }
 var file_gateway_catenary_v1_catenary_proto_depIdxs = []int32{
 	1,  // 0: catenary.v1.Item.blobs:type_name -> catenary.v1.Attachment
-	12, // 1: catenary.v1.RunResponse.timing:type_name -> catenary.v1.Timing
-	6,  // 2: catenary.v1.StreamRequest.open:type_name -> catenary.v1.Open
+	15, // 1: catenary.v1.RunResponse.timing:type_name -> catenary.v1.Timing
+	8,  // 2: catenary.v1.StreamRequest.open:type_name -> catenary.v1.Open
 	0,  // 3: catenary.v1.StreamRequest.item:type_name -> catenary.v1.Item
 	5,  // 4: catenary.v1.StreamRequest.interrupt:type_name -> catenary.v1.Interrupt
-	9,  // 5: catenary.v1.StreamResponse.item:type_name -> catenary.v1.Value
-	10, // 6: catenary.v1.StreamResponse.blob:type_name -> catenary.v1.BlobChunk
-	11, // 7: catenary.v1.StreamResponse.observed:type_name -> catenary.v1.Observed
-	12, // 8: catenary.v1.StreamResponse.timing:type_name -> catenary.v1.Timing
-	13, // 9: catenary.v1.StreamResponse.end:type_name -> catenary.v1.End
-	8,  // 10: catenary.v1.StreamResponse.turn_over:type_name -> catenary.v1.TurnOver
-	0,  // 11: catenary.v1.Value.item:type_name -> catenary.v1.Item
-	14, // 12: catenary.v1.End.error:type_name -> catenary.v1.Failure
-	16, // 13: catenary.v1.DeployRequest.chains:type_name -> catenary.v1.ChainSpec
-	36, // 14: catenary.v1.ChainSpec.positions:type_name -> catenary.v1.ChainSpec.PositionsEntry
-	18, // 15: catenary.v1.DeployResponse.chains:type_name -> catenary.v1.DeployedChain
-	19, // 16: catenary.v1.DeployResponse.functions:type_name -> catenary.v1.FunctionStatus
-	18, // 17: catenary.v1.ListResponse.chains:type_name -> catenary.v1.DeployedChain
-	24, // 18: catenary.v1.PoolsResponse.functions:type_name -> catenary.v1.FunctionPool
-	25, // 19: catenary.v1.PoolsResponse.models:type_name -> catenary.v1.ModelPool
-	28, // 20: catenary.v1.InvokeRequest.call:type_name -> catenary.v1.InvokeCall
-	0,  // 21: catenary.v1.InvokeRequest.item:type_name -> catenary.v1.Item
-	29, // 22: catenary.v1.InvokeRequest.end:type_name -> catenary.v1.SourceEnd
-	26, // 23: catenary.v1.InvokeCall.ref:type_name -> catenary.v1.Ref
-	26, // 24: catenary.v1.InvokeCall.models:type_name -> catenary.v1.Ref
-	14, // 25: catenary.v1.SourceEnd.error:type_name -> catenary.v1.Failure
-	0,  // 26: catenary.v1.InvokeResponse.item:type_name -> catenary.v1.Item
-	31, // 27: catenary.v1.InvokeResponse.end:type_name -> catenary.v1.InvokeEnd
-	14, // 28: catenary.v1.InvokeEnd.error:type_name -> catenary.v1.Failure
-	12, // 29: catenary.v1.InvokeEnd.timing:type_name -> catenary.v1.Timing
-	26, // 30: catenary.v1.WakeRequest.functions:type_name -> catenary.v1.Ref
-	26, // 31: catenary.v1.WakeRequest.models:type_name -> catenary.v1.Ref
-	26, // 32: catenary.v1.PrepareRequest.functions:type_name -> catenary.v1.Ref
-	26, // 33: catenary.v1.PrepareRequest.models:type_name -> catenary.v1.Ref
-	19, // 34: catenary.v1.PrepareResponse.functions:type_name -> catenary.v1.FunctionStatus
-	2,  // 35: catenary.v1.ChainService.Run:input_type -> catenary.v1.RunRequest
-	4,  // 36: catenary.v1.ChainService.Stream:input_type -> catenary.v1.StreamRequest
-	15, // 37: catenary.v1.ChainService.Deploy:input_type -> catenary.v1.DeployRequest
-	20, // 38: catenary.v1.ChainService.List:input_type -> catenary.v1.ListRequest
-	22, // 39: catenary.v1.ChainService.Pools:input_type -> catenary.v1.PoolsRequest
-	27, // 40: catenary.v1.NodeService.Invoke:input_type -> catenary.v1.InvokeRequest
-	32, // 41: catenary.v1.NodeService.Wake:input_type -> catenary.v1.WakeRequest
-	34, // 42: catenary.v1.NodeService.Prepare:input_type -> catenary.v1.PrepareRequest
-	22, // 43: catenary.v1.NodeService.NodePools:input_type -> catenary.v1.PoolsRequest
-	3,  // 44: catenary.v1.ChainService.Run:output_type -> catenary.v1.RunResponse
-	7,  // 45: catenary.v1.ChainService.Stream:output_type -> catenary.v1.StreamResponse
-	17, // 46: catenary.v1.ChainService.Deploy:output_type -> catenary.v1.DeployResponse
-	21, // 47: catenary.v1.ChainService.List:output_type -> catenary.v1.ListResponse
-	23, // 48: catenary.v1.ChainService.Pools:output_type -> catenary.v1.PoolsResponse
-	30, // 49: catenary.v1.NodeService.Invoke:output_type -> catenary.v1.InvokeResponse
-	33, // 50: catenary.v1.NodeService.Wake:output_type -> catenary.v1.WakeResponse
-	35, // 51: catenary.v1.NodeService.Prepare:output_type -> catenary.v1.PrepareResponse
-	23, // 52: catenary.v1.NodeService.NodePools:output_type -> catenary.v1.PoolsResponse
-	44, // [44:53] is the sub-list for method output_type
-	35, // [35:44] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	12, // 5: catenary.v1.StreamResponse.item:type_name -> catenary.v1.Value
+	13, // 6: catenary.v1.StreamResponse.blob:type_name -> catenary.v1.BlobChunk
+	14, // 7: catenary.v1.StreamResponse.observed:type_name -> catenary.v1.Observed
+	15, // 8: catenary.v1.StreamResponse.timing:type_name -> catenary.v1.Timing
+	16, // 9: catenary.v1.StreamResponse.end:type_name -> catenary.v1.End
+	11, // 10: catenary.v1.StreamResponse.turn_over:type_name -> catenary.v1.TurnOver
+	10, // 11: catenary.v1.StreamResponse.started:type_name -> catenary.v1.Started
+	0,  // 12: catenary.v1.Value.item:type_name -> catenary.v1.Item
+	17, // 13: catenary.v1.End.error:type_name -> catenary.v1.Failure
+	19, // 14: catenary.v1.DeployRequest.chains:type_name -> catenary.v1.ChainSpec
+	39, // 15: catenary.v1.ChainSpec.positions:type_name -> catenary.v1.ChainSpec.PositionsEntry
+	21, // 16: catenary.v1.DeployResponse.chains:type_name -> catenary.v1.DeployedChain
+	22, // 17: catenary.v1.DeployResponse.functions:type_name -> catenary.v1.FunctionStatus
+	21, // 18: catenary.v1.ListResponse.chains:type_name -> catenary.v1.DeployedChain
+	27, // 19: catenary.v1.PoolsResponse.functions:type_name -> catenary.v1.FunctionPool
+	28, // 20: catenary.v1.PoolsResponse.models:type_name -> catenary.v1.ModelPool
+	31, // 21: catenary.v1.InvokeRequest.call:type_name -> catenary.v1.InvokeCall
+	0,  // 22: catenary.v1.InvokeRequest.item:type_name -> catenary.v1.Item
+	32, // 23: catenary.v1.InvokeRequest.end:type_name -> catenary.v1.SourceEnd
+	29, // 24: catenary.v1.InvokeCall.ref:type_name -> catenary.v1.Ref
+	29, // 25: catenary.v1.InvokeCall.models:type_name -> catenary.v1.Ref
+	17, // 26: catenary.v1.SourceEnd.error:type_name -> catenary.v1.Failure
+	0,  // 27: catenary.v1.InvokeResponse.item:type_name -> catenary.v1.Item
+	34, // 28: catenary.v1.InvokeResponse.end:type_name -> catenary.v1.InvokeEnd
+	17, // 29: catenary.v1.InvokeEnd.error:type_name -> catenary.v1.Failure
+	15, // 30: catenary.v1.InvokeEnd.timing:type_name -> catenary.v1.Timing
+	29, // 31: catenary.v1.WakeRequest.functions:type_name -> catenary.v1.Ref
+	29, // 32: catenary.v1.WakeRequest.models:type_name -> catenary.v1.Ref
+	29, // 33: catenary.v1.PrepareRequest.functions:type_name -> catenary.v1.Ref
+	29, // 34: catenary.v1.PrepareRequest.models:type_name -> catenary.v1.Ref
+	22, // 35: catenary.v1.PrepareResponse.functions:type_name -> catenary.v1.FunctionStatus
+	2,  // 36: catenary.v1.ChainService.Run:input_type -> catenary.v1.RunRequest
+	4,  // 37: catenary.v1.ChainService.Stream:input_type -> catenary.v1.StreamRequest
+	6,  // 38: catenary.v1.ChainService.Interrupt:input_type -> catenary.v1.InterruptRequest
+	18, // 39: catenary.v1.ChainService.Deploy:input_type -> catenary.v1.DeployRequest
+	23, // 40: catenary.v1.ChainService.List:input_type -> catenary.v1.ListRequest
+	25, // 41: catenary.v1.ChainService.Pools:input_type -> catenary.v1.PoolsRequest
+	30, // 42: catenary.v1.NodeService.Invoke:input_type -> catenary.v1.InvokeRequest
+	35, // 43: catenary.v1.NodeService.Wake:input_type -> catenary.v1.WakeRequest
+	37, // 44: catenary.v1.NodeService.Prepare:input_type -> catenary.v1.PrepareRequest
+	25, // 45: catenary.v1.NodeService.NodePools:input_type -> catenary.v1.PoolsRequest
+	3,  // 46: catenary.v1.ChainService.Run:output_type -> catenary.v1.RunResponse
+	9,  // 47: catenary.v1.ChainService.Stream:output_type -> catenary.v1.StreamResponse
+	7,  // 48: catenary.v1.ChainService.Interrupt:output_type -> catenary.v1.InterruptResponse
+	20, // 49: catenary.v1.ChainService.Deploy:output_type -> catenary.v1.DeployResponse
+	24, // 50: catenary.v1.ChainService.List:output_type -> catenary.v1.ListResponse
+	26, // 51: catenary.v1.ChainService.Pools:output_type -> catenary.v1.PoolsResponse
+	33, // 52: catenary.v1.NodeService.Invoke:output_type -> catenary.v1.InvokeResponse
+	36, // 53: catenary.v1.NodeService.Wake:output_type -> catenary.v1.WakeResponse
+	38, // 54: catenary.v1.NodeService.Prepare:output_type -> catenary.v1.PrepareResponse
+	26, // 55: catenary.v1.NodeService.NodePools:output_type -> catenary.v1.PoolsResponse
+	46, // [46:56] is the sub-list for method output_type
+	36, // [36:46] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_gateway_catenary_v1_catenary_proto_init() }
@@ -2819,21 +3011,22 @@ func file_gateway_catenary_v1_catenary_proto_init() {
 		(*StreamRequest_Item)(nil),
 		(*StreamRequest_Interrupt)(nil),
 	}
-	file_gateway_catenary_v1_catenary_proto_msgTypes[7].OneofWrappers = []any{
+	file_gateway_catenary_v1_catenary_proto_msgTypes[9].OneofWrappers = []any{
 		(*StreamResponse_Item)(nil),
 		(*StreamResponse_Blob)(nil),
 		(*StreamResponse_Observed)(nil),
 		(*StreamResponse_Timing)(nil),
 		(*StreamResponse_End)(nil),
 		(*StreamResponse_TurnOver)(nil),
+		(*StreamResponse_Started)(nil),
 	}
-	file_gateway_catenary_v1_catenary_proto_msgTypes[27].OneofWrappers = []any{
+	file_gateway_catenary_v1_catenary_proto_msgTypes[30].OneofWrappers = []any{
 		(*InvokeRequest_Call)(nil),
 		(*InvokeRequest_Item)(nil),
 		(*InvokeRequest_End)(nil),
 		(*InvokeRequest_Over)(nil),
 	}
-	file_gateway_catenary_v1_catenary_proto_msgTypes[30].OneofWrappers = []any{
+	file_gateway_catenary_v1_catenary_proto_msgTypes[33].OneofWrappers = []any{
 		(*InvokeResponse_Item)(nil),
 		(*InvokeResponse_End)(nil),
 		(*InvokeResponse_Taken)(nil),
@@ -2844,7 +3037,7 @@ func file_gateway_catenary_v1_catenary_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gateway_catenary_v1_catenary_proto_rawDesc), len(file_gateway_catenary_v1_catenary_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   37,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
