@@ -46,7 +46,8 @@ func New(baseURL string, opts ...Option) (*Client, error) {
 		c.http = catenaryv1.NewHTTPClient(http.ProxyFromEnvironment)
 	}
 	// Replies are not compressed: most of their bytes are audio, and most servers are near.
-	c.chains = catenaryv1.NewChainServiceClient(c.http, c.base, connect.WithReadMaxBytes(maxMessage), connect.WithAcceptCompression("gzip", nil, nil))
+	c.chains = catenaryv1.NewChainServiceClient(c.http, c.base, connect.WithReadMaxBytes(maxMessage), connect.WithAcceptCompression("gzip", nil, nil),
+		connect.WithInterceptors(tellDeadline{}))
 	return c, nil
 }
 

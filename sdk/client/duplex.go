@@ -18,7 +18,9 @@ import (
 type duplex struct {
 	c      *Client
 	parent context.Context // of the run, for its cause: a duplex lives within it
+	caller context.Context // the caller's, which parent outlives by endGrace if its time is up
 	cancel context.CancelCauseFunc
+	stop   func() // at the end of close
 	stream *connect.BidiStreamForClientSimple[catenaryv1.StreamRequest, catenaryv1.StreamResponse]
 
 	abort   func() bool   // keeps the end of the context from closing the reply
@@ -41,13 +43,16 @@ type duplex struct {
 
 // open begins a run: the caller closes it.
 func (c *Client) open(parent context.Context, open *catenaryv1.Open) (*duplex, error) {
-	ctx, cancel := context.WithCancelCause(parent)
+	if parent.Err() != nil {
+		return nil, context.Cause(parent)
+	}
+	ctx, cancel, stop := outlive(parent)
 	stream, err := c.chains.Stream(ctx)
 	if err != nil {
-		cancel(nil)
+		stop()
 		return nil, c.failure(parent, err)
 	}
-	d := &duplex{c: c, parent: ctx, cancel: cancel, stream: stream, begun: make(chan struct{}), receiving: make(chan struct{}, 1)}
+	d := &duplex{c: c, caller: parent, parent: ctx, cancel: cancel, stop: stop, stream: stream, begun: make(chan struct{}), receiving: make(chan struct{}, 1)}
 	// While a send waits for the peer, net/http does not see that the context has ended, but it sees this.
 	d.aborted = make(chan struct{})
 	d.abort = context.AfterFunc(ctx, func() {
@@ -85,7 +90,11 @@ func (d *duplex) send(ctx context.Context, m *catenaryv1.StreamRequest) error {
 
 // bound ends the run when ctx ends, until the returned func is called.
 func (d *duplex) bound(ctx context.Context) (release func() bool) {
-	return context.AfterFunc(ctx, func() { d.cancel(context.Cause(ctx)) })
+	return context.AfterFunc(ctx, func() {
+		if !errors.Is(d.caller.Err(), context.DeadlineExceeded) { // else it ends soon, or after endGrace
+			d.cancel(context.Cause(ctx))
+		}
+	})
 }
 
 // interrupt makes turn and all before it over, whatever waits before it and even if our side is closed. It needs the id of
@@ -191,7 +200,7 @@ func (d *duplex) close() {
 	} else {
 		<-d.aborted
 	}
-	d.cancel(nil)
+	d.stop()
 }
 
 // message returns the next message but for blob chunks and the end: that is io.EOF, or the run's error. If ctx ends

@@ -30,7 +30,8 @@ type Reply[O any] struct {
 }
 
 // Start begins a run of a chain from a stream to a stream. It goes on until its input and its output have ended, it is
-// closed, or ctx ends; the deadline of ctx is the run's.
+// closed, or ctx ends; the deadline of ctx is the run's. When that is up, what the server says of it is waited for, up to
+// half a second: its error is a [*sdk.StepError] that names the step, and wraps context.DeadlineExceeded.
 func Start[I, O any](ctx context.Context, c *Client, chain sdk.Chain[sdk.Stream[I], sdk.Stream[O]], opts ...RunOption) (*Session[I, O], error) {
 	port, _, err := chain.Ports()
 	if err != nil {
@@ -68,7 +69,7 @@ func (s *Session[I, O]) CloseSend() { s.run.closeSend() }
 // Interrupt makes turn and all before it over: nothing of them comes after the reply that says so, and the session goes
 // on. A turn that has begun is over at once, however much was sent and is not taken yet, and after CloseSend, too; one that
 // begins with an item that was sent before is over as it begins; another one can't be interrupted. It waits for the run to
-// begin, and returns io.EOF if the run has ended before that. It returns an error wrapping functions.ErrNotFound if the run
+// begin, and returns io.EOF if the run has ended before that; if ctx ends meanwhile, the session may, too. It returns an error wrapping functions.ErrNotFound if the run
 // has ended since, or if a proxy led the call to another server than the run.
 func (s *Session[I, O]) Interrupt(ctx context.Context, turn uint64) error {
 	return s.run.interrupt(ctx, turn)

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -265,6 +267,73 @@ func TestStart_ContextEndsTheSession(t *testing.T) {
 	cancel(why)
 	if _, err := s.Recv(ctx); !errors.Is(err, why) {
 		t.Errorf("got %v, want the cause", err)
+	}
+}
+
+// TestRun_TimeUp: a caller whose time is up learns which step has used it, and that it was the time.
+func TestRun_TimeUp(t *testing.T) {
+	c, _, _ := start(t)
+	for name, run := range map[string]func(ctx context.Context) error{
+		"a run": func(ctx context.Context) error {
+			out, err := client.Run(ctx, c, stuckChain, sdk.StreamOf(func(yield func(int) bool) { yield(1) }))
+			if err != nil {
+				return err
+			}
+			for _, err = range out {
+			}
+			return err
+		},
+		"a session": func(ctx context.Context) error {
+			s, err := client.Start(ctx, c, stuckChain)
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			if err := s.Send(ctx, sdk.Msg[int]{Value: 1}); err != nil {
+				return err
+			}
+			for {
+				if _, err := s.Recv(ctx); err != nil {
+					return err
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			err := run(ctx)
+			if step, ok := errors.AsType[*sdk.StepError](err); !ok || step.Step != "stuck" {
+				t.Errorf("got %v, want the step", err)
+			}
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("got %v, want %v", err, context.DeadlineExceeded)
+			}
+		})
+	}
+}
+
+// TestStart_TimeUpAtASilentServer: it does not wait for ever for what the server says of it.
+func TestStart_TimeUpAtASilentServer(t *testing.T) {
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	srv.Config.Protocols = new(http.Protocols)
+	srv.Config.Protocols.SetUnencryptedHTTP2(true)
+	srv.Start()
+	defer srv.Close()
+	c, err := client.New(srv.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slow := errors.New("too slow")
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 10*time.Millisecond, slow)
+	defer cancel()
+	s, err := client.Start(ctx, c, stuckChain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.Recv(ctx); !errors.Is(err, slow) {
+		t.Errorf("got %v, want %v", err, slow)
 	}
 }
 
