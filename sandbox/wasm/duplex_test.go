@@ -456,3 +456,26 @@ func TestDuplex_BackPressure(t *testing.T) {
 		t.Errorf("%d items, want %d", accepted, n+1)
 	}
 }
+
+// A function that has no sample is reset all the same, after a call that has filled its heap too: prepare has made what Go
+// keeps beside the heap, and the collector runs before the heap has to grow.
+func TestDuplex_ResetWithoutASample(t *testing.T) {
+	inst := newInstance(t, loadDuplex(t, func(m *functions.Manifest) { m.Sample = nil }))
+	mem := inst.(*instance).guest.mem
+	size := len(mem.Bytes())
+	for _, items := range []int{1, 100, 5000, 1} {
+		d := begin(t, inst, newDuplexHost(), contract.In{Do: contract.Echo})
+		d.wants(contract.Out{})
+		for i := range items {
+			d.sendIn(contract.In{N: i, Data: make([]byte, 640)})
+			d.next()
+		}
+		d.in.CloseSend(nil)
+		if err := d.ended(); err != nil {
+			t.Fatal(err)
+		}
+		if err := inst.Reset(t.Context()); err != nil {
+			t.Fatalf("after %d items, for which its memory has grown from %d to %d bytes: %v", items, size, len(mem.Bytes()), err)
+		}
+	}
+}

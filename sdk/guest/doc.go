@@ -36,5 +36,6 @@
 //     is part of the image. Spread load by math/rand.
 //   - Clocks go on from where the image was taken: time since init is not what passed since the deploy. The wall clock is
 //     right.
-//   - The host has the collector run late, since the instance ends soon; see debug.SetGCPercent to have it otherwise.
+//   - Under Serve the collector runs late, since most calls end before: when the heap is nine times what is live, and 32 MiB
+//     at least. Under ServeDuplex it runs at Go's own pace. See debug.SetGCPercent to have it otherwise.
 package guest

@@ -20,7 +20,7 @@ import (
 // ServeDuplex serves f by an implementation that reads its input and sends its output at a pace of its own. It is called
 // once, from an init func of the program. All goroutines of the implementation go on while one waits.
 func ServeDuplex[I, O any](f sdk.Func[sdk.Stream[I], sdk.Stream[O]], impl sdk.Duplex[I, O]) {
-	serve(duplex(sdk.NewDuplexHandler(value.Codec{}, f, impl)))
+	serve(function{call: duplex(sdk.NewDuplexHandler(value.Codec{}, f, impl)), duplex: true})
 }
 
 // duplex serves a call whose waits are Go's: the call's own descriptors do not block, and neither do those of env.
