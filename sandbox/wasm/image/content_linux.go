@@ -36,13 +36,27 @@ func fill(r io.Reader, size int64) (*content, error) {
 	if err := c.copyFrom(r); err != nil {
 		return nil, errors.Join(err, c.close())
 	}
-	if _, err := unix.FcntlInt(c.file.Fd(), unix.F_ADD_SEALS, seals); err != nil {
-		return nil, errors.Join(os.NewSyscallError("seal", err), c.close())
+	if err := c.seal(); err != nil {
+		return nil, errors.Join(err, c.close())
 	}
 	if err := c.look(); err != nil {
 		return nil, errors.Join(err, c.close())
 	}
 	return c, nil
+}
+
+// sealTries is how often a memfd is sealed before that has failed. The kernel itself waits for pages that something of
+// its own still holds, but not for long.
+const sealTries = 20
+
+// seal makes the memfd final.
+func (c *content) seal() error {
+	for try := 1; ; try++ {
+		_, err := unix.FcntlInt(c.file.Fd(), unix.F_ADD_SEALS, seals)
+		if err == nil || try == sealTries || !errors.Is(err, unix.EBUSY) {
+			return os.NewSyscallError("seal", err)
+		}
+	}
 }
 
 // look prepares for memories to be reset.
