@@ -264,11 +264,14 @@ func TestDuplex_GuestThatIsAlwaysBusy(t *testing.T) {
 	}
 }
 
-// roundGate holds the model's tokens back until the guest says that all its goroutines wait.
+// roundGate holds the model's tokens back until the guest says that all its goroutines wait. It stays open until all have
+// theirs: a goroutine's question may come to the host a little after the guest has said that it waits.
 type roundGate struct {
 	mu   sync.Mutex
 	open chan struct{}
 }
+
+func newRoundGate() *roundGate { return &roundGate{open: make(chan struct{})} }
 
 func (g *roundGate) recv(ctx context.Context) (functions.Token, error) {
 	g.mu.Lock()
@@ -284,10 +287,14 @@ func (g *roundGate) recv(ctx context.Context) (functions.Token, error) {
 
 func (g *roundGate) lift() {
 	g.mu.Lock()
-	open := g.open
+	defer g.mu.Unlock()
+	close(g.open)
+}
+
+func (g *roundGate) lower() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.open = make(chan struct{})
-	g.mu.Unlock()
-	close(open)
 }
 
 // Go's runtime crashes when exactly 128 goroutines begin to wait at once. The host lets no guest come near that.
@@ -300,10 +307,11 @@ func TestDuplex_WaitersAreBounded(t *testing.T) {
 		d.wants(contract.Out{What: "waiting", N: waiting})
 		g.lift()
 		d.wants(contract.Out{What: "tokens", N: waiting})
+		g.lower()
 		d.wants(contract.Out{What: "refused", N: n - waiting})
 	}
 	for _, n := range []int{127, 128, 129} {
-		host, g := newDuplexHost(), &roundGate{open: make(chan struct{})}
+		host, g := newDuplexHost(), newRoundGate()
 		host.recv = g.recv
 		d := begin(t, newInstance(t, code), host, contract.In{Do: contract.Wait, N: n})
 		round(d, g, n)
@@ -311,7 +319,7 @@ func TestDuplex_WaitersAreBounded(t *testing.T) {
 			t.Errorf("%d: %v", n, err)
 		}
 	}
-	host, g := newDuplexHost(), &roundGate{open: make(chan struct{})}
+	host, g := newDuplexHost(), newRoundGate()
 	host.recv = g.recv
 	d := begin(t, newInstance(t, code), host, contract.In{Do: contract.Counts, N: most + 2})
 	for n := 1; n <= most+2; n++ {
