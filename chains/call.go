@@ -27,9 +27,9 @@ type stepCall struct {
 	// The source and the sink may be used side by side.
 	mu      sync.Mutex // guards the fields below
 	last    functions.Item
-	held    [][]functions.Attachment // blobs of the latest items that came, the oldest first
-	waiting int                      // of the two sides
-	since   time.Time                // when the first of them began to wait
+	held    functions.HeldBlobs
+	waiting int       // of the two sides
+	since   time.Time // when the first of them began to wait
 	waited  time.Duration
 	broke   bool // the input broke off
 
@@ -50,10 +50,9 @@ func (x *exec) invokeOne(n *node, it functions.Item, out *outlet) error {
 		ctx, forget = x.turns.Context(ctx, it.Turn)
 		defer forget()
 	}
-	err := x.invoke(ctx, &stepCall{
-		x: x, n: n, src: functions.Items(it), out: out,
-		last: functions.Item{Turn: it.Turn, Time: it.Time}, held: [][]functions.Attachment{it.Blobs},
-	})
+	c := &stepCall{x: x, n: n, src: functions.Items(it), out: out}
+	c.came(it) // what the function sends without a look at its input is of it, too
+	err := x.invoke(ctx, c)
 	if err != nil && n.turned && x.turns.Over(it.Turn) && x.ctx.Err() == nil {
 		return errInterrupted
 	}
@@ -111,19 +110,19 @@ func (x *exec) enter(ctx context.Context, call functions.Call, c *stepCall) (t f
 
 // record adds a call that has ended to what its step took.
 func (x *exec) record(c *stepCall, t functions.Timing) {
-	start := c.begun.Sub(x.begin)
+	start, busy := c.begun.Sub(x.begin), c.busy(time.Now())
 	x.mu.Lock()
+	defer x.mu.Unlock()
 	delete(x.calls, c)
-	x.worked[c.n.index].Add(int64(c.busy(time.Now())))
-	x.mu.Unlock()
 	s := &x.timings[c.n.index]
 	if s.Calls == 0 {
-		*s = StepTiming{Step: c.n.step.Name, Timing: t, Start: start, Calls: 1}
+		*s = StepTiming{Step: c.n.step.Name, Timing: t, Start: start, Busy: busy, Calls: 1}
 		return
 	}
 	s.Calls++
 	s.Wake += t.Wake
 	s.Queue += t.Queue
+	s.Busy += busy
 	s.BytesIn += t.BytesIn
 	s.BytesOut += t.BytesOut
 	s.Total = start + t.Total - s.Start
@@ -157,6 +156,12 @@ func (c *stepCall) busy(now time.Time) time.Duration {
 	return max(0, d)
 }
 
+// came notes an item of the input; mu is held, or nobody else knows the call yet.
+func (c *stepCall) came(it functions.Item) {
+	c.last = functions.Item{Turn: it.Turn, Time: it.Time}
+	c.held.Add(it.Blobs)
+}
+
 // callSource is a call as the source of its items.
 type callSource stepCall
 
@@ -170,12 +175,7 @@ func (s *callSource) Recv(ctx context.Context) (functions.Item, error) {
 	defer c.mu.Unlock()
 	switch {
 	case err == nil:
-		c.last = functions.Item{Turn: it.Turn, Time: it.Time}
-		if len(it.Blobs) > 0 || len(c.held) > 0 {
-			if c.held = append(c.held, it.Blobs); len(c.held) > functions.HeldItems {
-				c.held = slices.Delete(c.held, 0, 1)
-			}
-		}
+		c.came(it)
 	case err != io.EOF && ctx.Err() == nil:
 		c.broke = true
 	}
@@ -242,11 +242,12 @@ func (c *stepCall) complete(it functions.Item) (functions.Item, error) {
 // carry attaches those of refs, the blobs that the value refers to, that only came in with the call's input.
 func (c *stepCall) carry(it *functions.Item, refs []functions.Blob) error {
 	for _, ref := range refs {
-		same := func(a functions.Attachment) bool { return a.Digest == ref.Digest }
-		if slices.ContainsFunc(it.Blobs, same) {
+		if slices.ContainsFunc(it.Blobs, func(a functions.Attachment) bool { return a.Digest == ref.Digest }) {
 			continue
 		}
-		att, ok := c.find(same)
+		c.mu.Lock()
+		att, ok := c.held.Find(ref.Digest)
+		c.mu.Unlock()
 		if !ok {
 			return fmt.Errorf("%w: the output of %s refers to blob %s, which came neither with it nor with the input",
 				functions.ErrFunction, c.n.ref, ref.Digest.Short())
@@ -254,18 +255,6 @@ func (c *stepCall) carry(it *functions.Item, refs []functions.Blob) error {
 		it.Blobs = append(slices.Clip(it.Blobs), att)
 	}
 	return nil
-}
-
-// find returns a blob of the latest items that came.
-func (c *stepCall) find(is func(functions.Attachment) bool) (functions.Attachment, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, blobs := range slices.Backward(c.held) {
-		if i := slices.IndexFunc(blobs, is); i >= 0 {
-			return blobs[i], true
-		}
-	}
-	return functions.Attachment{}, false
 }
 
 // outcome returns why the call has failed, if it has: err is what the invoker says. What was refused comes first, since

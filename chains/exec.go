@@ -46,21 +46,19 @@ type exec struct {
 	told   uint64        // the first turn that the caller was not told to be over; who is in caller may use it
 	passed atomic.Int64  // when an item last came in or went out, in nanoseconds since begin
 
-	// edges, timings and worked are by number. A goroutine is started after the edges that it uses are made; a timing
-	// is written by the step's goroutine only.
+	// edges are by number. A goroutine is started after the edges that it uses are made.
 	edges    []*functions.Stream
-	timings  []StepTiming
-	worked   []atomic.Int64 // nanoseconds in the calls that have ended
 	observed map[string]bool
 
 	steps sync.WaitGroup
 	rest  sync.WaitGroup // what is not a step: wakes, the input, the watches
 
-	mu     sync.Mutex // guards the fields below, and the making of edges
-	failed error
-	whole  bool                   // the output has ended well: what goes on serves nobody
-	newest uint64                 // turn
-	calls  map[*stepCall]struct{} // that are under way
+	mu      sync.Mutex // guards the fields below, and the making of edges
+	failed  error
+	whole   bool                   // the output has ended well: what goes on serves nobody
+	newest  uint64                 // turn
+	calls   map[*stepCall]struct{} // that are under way
+	timings []StepTiming           // of those that have ended, by number of the step
 }
 
 func newExec(ctx context.Context, p *Plan, r Run) *exec {
@@ -73,7 +71,6 @@ func newExec(ctx context.Context, p *Plan, r Run) *exec {
 		caller:   make(chan struct{}, 1),
 		edges:    make([]*functions.Stream, p.edges),
 		timings:  make([]StepTiming, len(p.steps)),
-		worked:   make([]atomic.Int64, len(p.steps)),
 		observed: map[string]bool{},
 		calls:    map[*stepCall]struct{}{},
 	}
@@ -118,9 +115,8 @@ func (x *exec) run() error {
 // report returns what the steps took, when they have ended.
 func (x *exec) report() Report {
 	report := Report{Graph: x.plan.hash}
-	for i, t := range x.timings {
+	for _, t := range x.timings {
 		if t.Calls > 0 {
-			t.Busy = time.Duration(x.worked[i].Load())
 			report.Steps = append(report.Steps, t)
 		}
 	}
@@ -130,11 +126,11 @@ func (x *exec) report() Report {
 // feed carries the chain's input to the steps that read it.
 func (x *exec) feed() {
 	err := x.takeInput()
-	if err != nil && err != errUnread {
-		x.failWhole(fmt.Errorf("input: %w", err))
-	}
-	if err == errUnread {
+	switch {
+	case err == errUnread:
 		err = nil
+	case err != nil:
+		x.failWhole(fmt.Errorf("input: %w", err))
 	}
 	for _, e := range x.plan.feed {
 		x.edges[e].CloseSend(err)

@@ -27,8 +27,8 @@ type use struct {
 func (x *exec) usesLocked() []use {
 	now := time.Now()
 	busy := make([]time.Duration, len(x.plan.steps))
-	for i := range busy {
-		busy[i] = time.Duration(x.worked[i].Load())
+	for i, t := range x.timings {
+		busy[i] = t.Busy
 	}
 	for c := range x.calls {
 		busy[c.n.index] += c.busy(now)

@@ -13,10 +13,6 @@ const (
 	DefaultEdgeBytes = 4 << 20
 )
 
-// HeldItems is how long a call with a stream as its input can read, and send on, a blob that came with an item: until so
-// many later items have come.
-const HeldItems = 64
-
 // Stream is a bounded edge between one writer and one reader. It is full when it holds maxItems items, or when the
 // next item would take it past maxBytes (an item larger than that passes alone). The writer ends it with CloseSend,
 // the reader gives it up with CloseRecv; both may be called again and from any goroutine, the first call counts.

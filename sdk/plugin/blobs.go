@@ -14,7 +14,7 @@ import (
 // many goroutines.
 type blobs struct {
 	mu   sync.Mutex // guards the fields below
-	came [][]*pluginv1.Blob
+	came functions.HeldBlobs
 	made map[functions.Digest]*made
 }
 
@@ -26,26 +26,21 @@ type made struct {
 
 // take notes the blobs of an item that the function takes; those of the oldest item go.
 func (b *blobs) take(blobs []*pluginv1.Blob) {
+	came := make([]functions.Attachment, len(blobs))
+	for i, blob := range blobs {
+		came[i] = functions.Attachment{Blob: functions.Blob{Digest: functions.Digest(blob.GetDigest()), Type: blob.GetType()}, Data: blob.GetData()}
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(blobs) == 0 && len(b.came) == 0 {
-		return
-	}
-	if b.came = append(b.came, blobs); len(b.came) > functions.HeldItems {
-		b.came = slices.Delete(b.came, 0, 1)
-	}
+	b.came.Add(came)
 }
 
 // read returns the bytes of a blob that came.
 func (b *blobs) read(d functions.Digest) ([]byte, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, item := range slices.Backward(b.came) {
-		for _, blob := range item {
-			if blob.GetDigest() == string(d) {
-				return blob.GetData(), nil
-			}
-		}
+	if a, ok := b.came.Find(d); ok {
+		return a.Data, nil
 	}
 	return nil, fmt.Errorf("%w: blob %s did not travel with the input, or with none of its latest %d items", functions.ErrNotFound, d.Short(), functions.HeldItems)
 }
