@@ -48,30 +48,12 @@ func (s *Server) streamRun(ctx context.Context, stream *duplex) error {
 	}
 	defer s.metrics.stream("stream")()
 	rep := &replies{stream: stream, line: line, gone: func(err error) { cancel(errGone(err)) }}
-	id := newID()
 	r := run{
 		// What a client lets go of one answer it may ask for again; of a stream without an end nobody could hold it.
-		id: id, door: "stream", chain: ch, bytes: ch.In().Stream, hurry: line.hurry, idle: s.cfg.StreamIdle,
+		id: newID(), door: "stream", chain: ch, bytes: ch.In().Stream, hurry: line.hurry, idle: s.cfg.StreamIdle,
 		out: func(_ context.Context, it functions.Item) error { return rep.item(ch.Out().Schema, it, open.Items) },
-		// A failure to send ends the run through its context.
-		started: func() {
-			_ = rep.send(&catenaryv1.StreamResponse{Kind: &catenaryv1.StreamResponse_Started{Started: &catenaryv1.Started{Run: id, Graph: string(ch.Hash())}}})
-		},
-		turnOver: func(turn uint64) {
-			_ = rep.send(&catenaryv1.StreamResponse{Kind: &catenaryv1.StreamResponse_TurnOver{TurnOver: &catenaryv1.TurnOver{Turn: turn}}})
-		},
 	}
-	if len(open.Observe) > 0 {
-		r.observe, r.observed = open.Observe, func(step string, it functions.Item) {
-			b, err := value.ToJSON(ch.steps[step], it.Value)
-			if err != nil {
-				cancel(fmt.Errorf("observe step %s: %w", step, err))
-				return
-			}
-			_ = rep.send(&catenaryv1.StreamResponse{Kind: &catenaryv1.StreamResponse_Observed{
-				Observed: &catenaryv1.Observed{Step: step, Seq: it.Seq, Turn: it.Turn, Json: b}}})
-		}
-	}
+	r.tell(rep, open.Observe, cancel)
 	if !ch.In().Stream {
 		it, err := s.onlyInput(limit, stream, line, ch)
 		in := newIntake(!ch.opens)
@@ -129,12 +111,12 @@ func (s *Server) endStream(ctx context.Context, rep *replies, open *catenaryv1.O
 	}
 	if len(open.Observe) > 0 {
 		for _, t := range took {
-			if err := rep.send(&catenaryv1.StreamResponse{Kind: &catenaryv1.StreamResponse_Timing{Timing: t}}); err != nil {
+			if err := rep.write(&catenaryv1.StreamResponse{Kind: &catenaryv1.StreamResponse_Timing{Timing: t}}); err != nil {
 				return err
 			}
 		}
 	}
-	return rep.send(&catenaryv1.StreamResponse{Kind: &catenaryv1.StreamResponse_End{End: end}})
+	return rep.write(&catenaryv1.StreamResponse{Kind: &catenaryv1.StreamResponse_End{End: end}})
 }
 
 // openStream reads the first message.
@@ -268,7 +250,21 @@ type replies struct {
 	mu sync.Mutex // held while one message is written: the caller's pace is the pace of all
 }
 
-func (r *replies) send(m *catenaryv1.StreamResponse) error {
+// send implements audience, for what a run tells beside its items and its end.
+func (r *replies) send(_ string, body any) error {
+	m := &catenaryv1.StreamResponse{}
+	switch b := body.(type) {
+	case startedEvent:
+		m.Kind = &catenaryv1.StreamResponse_Started{Started: &catenaryv1.Started{Run: b.Run, Graph: string(b.Graph)}}
+	case turnOverEvent:
+		m.Kind = &catenaryv1.StreamResponse_TurnOver{TurnOver: &catenaryv1.TurnOver{Turn: b.Turn}}
+	case observedEvent:
+		m.Kind = &catenaryv1.StreamResponse_Observed{Observed: &catenaryv1.Observed{Step: b.Step, Seq: b.Seq, Turn: b.Turn, Json: b.Value}}
+	}
+	return r.write(m)
+}
+
+func (r *replies) write(m *catenaryv1.StreamResponse) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.line.writes()
@@ -284,7 +280,7 @@ func (r *replies) item(schema *functions.Schema, it functions.Item, whole bool) 
 	v := &catenaryv1.Value{Seq: it.Seq, Turn: it.Turn, TimeUnixNanos: unixNanos(it.Time)}
 	if whole {
 		v.Item = catenaryv1.NewItem(it)
-		return r.send(&catenaryv1.StreamResponse{Kind: &catenaryv1.StreamResponse_Item{Item: v}})
+		return r.write(&catenaryv1.StreamResponse{Kind: &catenaryv1.StreamResponse_Item{Item: v}})
 	}
 	b, err := value.ToJSON(schema, it.Value)
 	if err != nil {
@@ -296,14 +292,14 @@ func (r *replies) item(schema *functions.Schema, it functions.Item, whole bool) 
 			return err
 		}
 	}
-	return r.send(&catenaryv1.StreamResponse{Kind: &catenaryv1.StreamResponse_Item{Item: v}})
+	return r.write(&catenaryv1.StreamResponse{Kind: &catenaryv1.StreamResponse_Item{Item: v}})
 }
 
 func (r *replies) blob(a functions.Attachment) error {
 	for rest := a.Data; ; {
 		n := min(len(rest), chunkBytes)
 		chunk := &catenaryv1.BlobChunk{Digest: string(a.Digest), Type: a.Type, Data: rest[:n], Last: n == len(rest)}
-		if err := r.send(&catenaryv1.StreamResponse{Kind: &catenaryv1.StreamResponse_Blob{Blob: chunk}}); err != nil || chunk.Last {
+		if err := r.write(&catenaryv1.StreamResponse{Kind: &catenaryv1.StreamResponse_Blob{Blob: chunk}}); err != nil || chunk.Last {
 			return err
 		}
 		rest = rest[n:]
