@@ -1,13 +1,6 @@
 package wasm
 
-import (
-	"encoding/binary"
-
-	"github.com/catenary-run/catenary/sandbox/wasm/abi"
-)
-
-// maxVectors is how many buffers one read or write may name: IOV_MAX.
-const maxVectors = 1024
+import "github.com/catenary-run/catenary/sandbox/wasm/abi"
 
 // readStream is fd_read of a descriptor of items. A read never goes beyond the item that it is in, and begins with the
 // next one only when that has been read. It moves no bytes only at the end: items without any are passed over.
@@ -17,12 +10,7 @@ func (c *call) readStream(st stream, mem guestMemory, s []uint64) {
 		s[0] = abi.Inval
 		return
 	}
-	views, le := mem.view(list, 8*n), binary.LittleEndian
-	room := int64(0)
-	for v := views; len(v) > 0; v = v[8:] {
-		room += int64(le.Uint32(v[4:]))
-	}
-	rest := st.part()
+	room, rest := vectorBytes(mem, list, n), st.part()
 	for room > 0 && len(*rest) == 0 {
 		size := c.recv(st, nil) // an item that has bytes stays
 		if size > 0 {
@@ -44,14 +32,12 @@ func (c *call) readStream(st stream, mem guestMemory, s []uint64) {
 			return
 		}
 	}
-	moved := 0
-	for ; len(views) > 0 && len(*rest) > 0; views = views[8:] {
-		k := copy(mem.view(le.Uint32(views), le.Uint32(views[4:])), *rest)
+	moved, err := vectors(mem, list, n, func(p []byte) (int, error) {
+		k := copy(p, *rest)
 		*rest = (*rest)[k:]
-		moved += k
-	}
-	mem.putU32(result, uint32(moved))
-	s[0] = abi.Success
+		return k, nil
+	})
+	finish(mem, s, result, moved, err)
 }
 
 // writeStream is fd_write to a descriptor of items: what one write has is one item.
@@ -65,23 +51,19 @@ func (c *call) writeStream(st stream, mem guestMemory, s []uint64) {
 		s[0] = abi.Canceled
 		return
 	}
-	views, le := mem.view(list, 8*n), binary.LittleEndian
-	size := int64(0)
-	for v := views; len(v) > 0; v = v[8:] {
-		size += int64(le.Uint32(v[4:]))
-	}
+	size := vectorBytes(mem, list, n)
 	if errno := st.room(c, size); errno != abi.Success { // before anything is copied
 		s[0] = uint64(errno)
 		return
 	}
 	item := make([]byte, 0, size)
-	for ; len(views) > 0; views = views[8:] {
-		item = append(item, mem.view(le.Uint32(views), le.Uint32(views[4:]))...)
-	}
+	moved, err := vectors(mem, list, n, func(p []byte) (int, error) {
+		item = append(item, p...)
+		return len(p), nil
+	})
 	if errno := st.send(c, item); errno != abi.Success {
 		s[0] = uint64(errno)
 		return
 	}
-	mem.putU32(result, uint32(size))
-	s[0] = abi.Success
+	finish(mem, s, result, moved, err)
 }

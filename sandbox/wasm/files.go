@@ -199,10 +199,21 @@ func (c *call) preopen(fd int32) (string, bool) {
 	return name, ok
 }
 
+// maxVectors is how many buffers one read or write may name: IOV_MAX.
+const maxVectors = 1024
+
+// vectorBytes returns how large the guest's buffers are in all.
+func vectorBytes(mem guestMemory, list, n uint32) (size int64) {
+	for views := mem.view(list, 8*n); len(views) > 0; views = views[8:] {
+		size += int64(binary.LittleEndian.Uint32(views[4:]))
+	}
+	return size
+}
+
 // vectors calls do for each of the guest's buffers until it moves less than the whole, and returns the sum. Its error
 // counts only if nothing was moved before.
 func vectors(mem guestMemory, list, n uint32, do func([]byte) (int, error)) (uint32, error) {
-	if n > 1024 { // IOV_MAX
+	if n > maxVectors {
 		return 0, fs.ErrInvalid
 	}
 	le, views, moved := binary.LittleEndian, mem.view(list, 8*n), uint32(0)
