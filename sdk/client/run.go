@@ -23,6 +23,16 @@ type runOptions struct {
 	timing   func(Timing)
 }
 
+// tell passes an event on to who asked for it.
+func (o *runOptions) tell(ev Event) {
+	switch {
+	case ev.Observed != nil && o.observed != nil:
+		o.observed(*ev.Observed)
+	case ev.Timing != nil && o.timing != nil:
+		o.timing(*ev.Timing)
+	}
+}
+
 // Observe calls f for every item that the given steps yield. F is called by the goroutine that runs the chain, or
 // ranges over its output, between the output's items.
 func Observe(f func(Observed), steps ...string) RunOption {
@@ -132,12 +142,7 @@ func (s *source) Recv(ctx context.Context) (functions.Item, error) {
 		})
 	}
 	return s.run.item(ctx, s.chain, func(ev Event) bool {
-		switch {
-		case ev.Observed != nil && s.opts.observed != nil:
-			s.opts.observed(*ev.Observed)
-		case ev.Timing != nil && s.opts.timing != nil:
-			s.opts.timing(*ev.Timing)
-		}
+		s.opts.tell(ev)
 		return false
 	})
 }

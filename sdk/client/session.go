@@ -66,11 +66,12 @@ func (s *Session[I, O]) Send(ctx context.Context, m sdk.Msg[I]) error {
 // CloseSend ends the input.
 func (s *Session[I, O]) CloseSend() { s.run.closeSend() }
 
-// Interrupt makes turn and all before it over: nothing of them comes after the reply that says so, and the session goes
-// on. A turn that has begun is over at once, however much was sent and is not taken yet, and after CloseSend, too; one that
-// begins with an item that was sent before is over as it begins; another one can't be interrupted. It waits for the run to
-// begin, and returns io.EOF if the run has ended before that; if ctx ends meanwhile, the session may, too. It returns an error wrapping functions.ErrNotFound if the run
-// has ended since, or if a proxy led the call to another server than the run.
+// Interrupt makes turn and all before it over: nothing of them comes after the reply that says so, and the session
+// goes on. A turn that has begun is over at once, however much was sent and is not taken yet, and after CloseSend,
+// too; one that begins with an item that was sent before is over as it begins; another one can't be interrupted. It
+// waits for the run to begin, and returns io.EOF if the run has ended before that; if ctx ends meanwhile, the session
+// may, too. It returns an error wrapping functions.ErrNotFound if the run has ended since, or if a proxy led the call
+// to another server than the run.
 func (s *Session[I, O]) Interrupt(ctx context.Context, turn uint64) error {
 	return s.run.interrupt(ctx, turn)
 }
@@ -80,16 +81,9 @@ func (s *Session[I, O]) Interrupt(ctx context.Context, turn uint64) error {
 func (s *Session[I, O]) Recv(ctx context.Context) (r Reply[O], err error) {
 	var over *TurnOver
 	it, err := s.run.item(ctx, s.chain, func(ev Event) bool {
-		switch {
-		case ev.TurnOver != nil:
-			over = ev.TurnOver
-			return true
-		case ev.Observed != nil && s.opts.observed != nil:
-			s.opts.observed(*ev.Observed)
-		case ev.Timing != nil && s.opts.timing != nil:
-			s.opts.timing(*ev.Timing)
-		}
-		return false
+		s.opts.tell(ev)
+		over = ev.TurnOver
+		return over != nil
 	})
 	if err != nil {
 		return r, err
