@@ -69,20 +69,16 @@ func benchHop(ctx context.Context, rec *recorder) error {
 		arms = append(arms, hopArm{p.name, hopLines{services: p.call}})
 	}
 	data := bytes.Repeat([]byte{0x5a}, hopPayload)
-	silent := &recorder{}
-	for round := range hopRounds + 1 {
-		to := rec
-		if round == 0 { // to get warm
-			to = silent
-		}
+	err = rec.rounds(1, hopRounds, func(to *recorder) error {
 		for _, a := range arms {
 			if err := a.block(ctx, to, data); err != nil {
 				return fmt.Errorf("%s: %w", a.name, err)
 			}
 		}
-		if err := rig.blobs(ctx, to); err != nil {
-			return err
-		}
+		return rig.blobs(ctx, to)
+	})
+	if err != nil {
+		return err
 	}
 	for _, a := range arms[1:] {
 		rec.ratio(a.name+": a hop / that of goroutines and channels", a.name+": a hop", arms[0].name+": a hop")

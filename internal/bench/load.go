@@ -120,17 +120,16 @@ func benchLoad(ctx context.Context, rec *recorder) error {
 		}
 		arms = append(arms, loadArm{guest.name + ", never reset", func(ctx context.Context) error { return p.again(ctx, mod, check) }})
 	}
-	silent := &recorder{}
-	for round := range loadRounds + 1 {
-		to := rec
-		if round == 0 { // to get warm
-			to = silent
-		}
+	err = rec.rounds(1, loadRounds, func(to *recorder) error {
 		for _, a := range arms {
 			if err := a.block(ctx, to); err != nil {
 				return fmt.Errorf("%s: %w", a.name, err)
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	for _, unit := range []string{"a call alone", "back to back, per call"} {
 		rec.ratio("CBOR, "+unit+": reset / never reset", "CBOR, reset, pool of 2: "+unit, "CBOR, never reset: "+unit)

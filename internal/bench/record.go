@@ -42,6 +42,20 @@ func (r *recorder) add(arm, unit string, v float64) {
 	r.values[arm] = append(r.values[arm], v)
 }
 
+// rounds calls do some times to get warm, with a recorder that is thrown away, and then the given times with r.
+func (r *recorder) rounds(warm, times int, do func(*recorder) error) error {
+	for i := range warm + times {
+		to := r
+		if i < warm {
+			to = &recorder{}
+		}
+		if err := do(to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // took records a duration in milliseconds.
 func (r *recorder) took(arm string, d time.Duration) { r.add(arm, "ms", float64(d)/1e6) }
 

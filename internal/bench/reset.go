@@ -43,17 +43,16 @@ func benchReset(ctx context.Context, rec *recorder) error {
 		defer a.close(ctx)
 		arms = append(arms, a)
 	}
-	silent := &recorder{}
-	for i := range resetWarm + resetRounds {
-		to := rec
-		if i < resetWarm {
-			to = silent
-		}
+	err = rec.rounds(resetWarm, resetRounds, func(to *recorder) error {
 		for _, a := range arms {
 			if err := a.round(ctx, to); err != nil {
 				return fmt.Errorf("%s: %w", a.name, err)
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	for _, a := range arms {
 		rec.ratio(a.name+": call and reset / never reset", a.name+": catenary, call and reset", a.name+": plain wazero, never reset")
