@@ -162,16 +162,14 @@ func (pl *pool) spec(c Config) spec {
 		if pl.manifest.Idle > 0 {
 			sp.Idle = pl.manifest.Idle
 		}
-		switch plugin, session := pl.manifest.Kind == functions.KindPlugin, pl.manifest.In.Stream; {
-		case plugin && session:
-			sp.Max = c.MaxPluginSessions
-		case plugin:
-			sp.Max = c.MaxPlugins
-		case session:
+		if pl.manifest.In.Stream {
 			sp.Max = c.MaxSessions
 		}
 		if pl.manifest.Kind == functions.KindPlugin {
-			sp.Spare, sp.KeepCode = 0, false
+			sp.Max, sp.Spare, sp.KeepCode = c.MaxPlugins, 0, false
+			if pl.manifest.In.Stream {
+				sp.Max = c.MaxPluginSessions
+			}
 		}
 	}
 	return sp
