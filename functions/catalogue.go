@@ -40,7 +40,8 @@ type Catalogue interface {
 	// new revision. It returns an error wrapping [ErrConflict] otherwise.
 	SetAlias(ctx context.Context, name string, d Digest, rev uint64) (Alias, error)
 	// Watch calls changed for every alias as it is now, then for each change, until ctx ends; it may leave out states
-	// that were replaced meanwhile, never the last one. It returns the cause of ctx, or why it could not go on.
+	// that were replaced meanwhile, never the last one. A revision goes back, or an alias is gone (told with revision 0),
+	// only if the backend has lost what it held. It returns the cause of ctx, or why it could not go on.
 	Watch(ctx context.Context, changed func(Alias)) error
 }
 

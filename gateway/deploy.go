@@ -186,6 +186,7 @@ func (s *Server) resolveBundle(ctx context.Context, b *bundle) (*resolved, error
 		if chainAliases[i], err = seen(chainPrefix, c.Name); err != nil {
 			return nil, err
 		}
+		s.chains.learn(chainAliases[i])
 	}
 	for _, name := range slices.Sorted(maps.Keys(b.manifests)) {
 		a, err := seen(functionPrefix, name)

@@ -259,16 +259,57 @@ func TestWatch_AnnouncesToTheOtherGateway(t *testing.T) {
 	}
 }
 
+// TestResolve_WhenTheCatalogueWentBack: what the catalogue has lost is not served from memory, whoever notices it first.
+func TestResolve_WhenTheCatalogueWentBack(t *testing.T) {
+	w := newWorld(t, nil)
+	d := w.s.chains
+	d.watching.Store(true)
+	now, other := w.mem.aliases["chain/shout"], w.mem.aliases["chain/slow"].Digest
+	lost := func(rev uint64) functions.Alias { return functions.Alias{Name: now.Name, Digest: other, Rev: rev} }
+	learn := func(a functions.Alias) func() {
+		return func() {
+			if got := d.learn(a); got != aliasForgotten {
+				t.Errorf("learn returned %d, want %d", got, aliasForgotten)
+			}
+		}
+	}
+	for name, tt := range map[string]struct {
+		held   functions.Alias
+		notice func()
+	}{
+		"an older revision is told":       {lost(7), learn(now)},
+		"another of its revision is told": {lost(now.Rev), learn(now)},
+		"it is gone":                      {lost(7), learn(functions.Alias{Name: now.Name})},
+		"a deploy finds nothing to change": {lost(7), func() {
+			if _, err := w.rpc.Deploy(t.Context(), w.bundle()); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d.aliases.Store(&map[string]functions.Alias{now.Name: tt.held})
+			tt.notice()
+			c, err := d.resolve(t.Context(), "shout")
+			if err != nil || c.Hash() != now.Digest {
+				t.Fatalf("got %v, %v; want graph %s", c, err, now.Digest)
+			}
+			if got := (*d.aliases.Load())[now.Name]; got != now {
+				t.Errorf("the snapshot has %v, want %v", got, now)
+			}
+		})
+	}
+}
+
 func TestResolve_WhileTheCatalogueIsGone(t *testing.T) {
 	w := newWorld(t, nil)
 	s, _ := newServer(t, w.mem, w.node, nil)
 	s.chains.watching.Store(true)
 	a := w.mem.aliases["chain/shout"]
-	if !s.chains.learn(a) || s.chains.learn(a) {
+	if s.chains.learn(a) != aliasTaken || s.chains.learn(a) != aliasKnown {
 		t.Error("an alias is learned once")
 	}
-	if s.chains.learn(functions.Alias{Name: a.Name, Digest: "old", Rev: 0}) || s.chains.learn(functions.Alias{Name: "function/shout", Rev: 9}) {
-		t.Error("an older alias, or one of no chain, was learned")
+	if s.chains.learn(functions.Alias{Name: "function/shout", Rev: 9}) != aliasKnown {
+		t.Error("an alias of no chain was learned")
 	}
 	w.mem.broken = errors.New("connection refused")
 	ctx, cancel := context.WithCancel(t.Context())

@@ -68,8 +68,12 @@ func (d *deployed) watch(ctx context.Context) {
 	for ctx.Err() == nil {
 		d.watching.Store(true)
 		err := d.cat.Watch(ctx, func(a functions.Alias) {
-			if d.learn(a) {
-				d.log.Info("chain announced", "chain", strings.TrimPrefix(a.Name, chainPrefix), "graph", a.Digest, "rev", a.Rev)
+			chain := strings.TrimPrefix(a.Name, chainPrefix)
+			switch d.learn(a) {
+			case aliasTaken:
+				d.log.Info("chain announced", "chain", chain, "graph", a.Digest, "rev", a.Rev)
+			case aliasForgotten:
+				d.log.Info("a chain went back, or is gone; it is looked up when it is called", "chain", chain, "rev", a.Rev)
 			}
 		})
 		d.watching.Store(false)
@@ -85,21 +89,37 @@ func (d *deployed) watch(ctx context.Context) {
 	}
 }
 
-// learn takes a chain's alias into the snapshot, unless a newer one is there. It reports whether that changed it.
-func (d *deployed) learn(a functions.Alias) bool {
+// learned is what learn has done to the snapshot.
+type learned int
+
+const (
+	aliasKnown learned = iota
+	aliasTaken
+	aliasForgotten
+)
+
+// learn takes a chain's alias, as the catalogue told it, into the snapshot. One that is not newer than the snapshot's
+// may have been told late, or the catalogue has lost the newer one: then the snapshot forgets the chain, and the next
+// run reads it from the catalogue.
+func (d *deployed) learn(a functions.Alias) learned {
 	if !strings.HasPrefix(a.Name, chainPrefix) || !d.watching.Load() {
-		return false // without a watch nobody would tell that it has become old
+		return aliasKnown // without a watch nobody would tell that it has become old
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	old := *d.aliases.Load()
-	if old[a.Name].Rev >= a.Rev {
-		return false
+	old, known := (*d.aliases.Load())[a.Name]
+	if a == old || !known && a.Rev == 0 {
+		return aliasKnown
 	}
-	next := maps.Clone(old)
-	next[a.Name] = a
+	next, did := maps.Clone(*d.aliases.Load()), aliasTaken
+	if a.Rev > old.Rev {
+		next[a.Name] = a
+	} else {
+		delete(next, a.Name)
+		did = aliasForgotten
+	}
 	d.aliases.Store(&next)
-	return true
+	return did
 }
 
 // resolve returns the chain of that name as it is deployed now. It returns an error wrapping [functions.ErrNotFound] if

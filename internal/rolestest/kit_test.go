@@ -96,11 +96,20 @@ func connect(t *testing.T, s *testkit.Server) *client.Client {
 // ask runs a chain and returns its answer as JSON.
 func ask(t *testing.T, s *testkit.Server, chain, in string) string {
 	t.Helper()
-	got, err := connect(t, s).RunJSON(t.Context(), chain, []byte(in))
+	got, err := tryAsk(t, s, chain, in)
 	if err != nil {
 		t.Fatalf("chain %s on %s: %v", chain, s.URL, err)
 	}
-	return string(got.JSON)
+	return got
+}
+
+func tryAsk(t *testing.T, s *testkit.Server, chain, in string) (string, error) {
+	t.Helper()
+	got, err := connect(t, s).RunJSON(t.Context(), chain, []byte(in))
+	if err != nil {
+		return "", err
+	}
+	return string(got.JSON), nil
 }
 
 // settled waits until no call is in a pool of the server.

@@ -67,6 +67,57 @@ func TestTwoGateways(t *testing.T) {
 	testkit.Eventually(t, "B to answer as the new chain does", func() bool { return ask(t, b, "drip", `{"count":3}`) == "[0,1,2]" })
 }
 
+// TestRedisLosesWrites: Redis comes back with an older state, then with none. Two servers answer as it says, not as they
+// remember, and a deploy to one is again seen at the other.
+func TestRedisLosesWrites(t *testing.T) {
+	port, dir := testkit.FreePort(t), t.TempDir()
+	redis := testkit.StartRedis(t, port, "--dir", dir)
+	a := testkit.Serve(t, "--store", redis.URL(), "--data", t.TempDir())
+	b := testkit.Serve(t, "--store", redis.URL(), "--data", t.TempDir())
+	last, err := lastDrip.Describe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	deploy := func(s *testkit.Server, chains ...sdk.ChainDescription) {
+		t.Helper()
+		testkit.Eventually(t, "a deploy", func() bool {
+			_, err := connect(t, s).Deploy(t.Context(), bundle(t, chains...))
+			if err != nil && !functions.Retryable(err) {
+				t.Fatal(err)
+			}
+			return err == nil
+		})
+	}
+	answers := func(s *testkit.Server, want string) {
+		t.Helper()
+		testkit.Eventually(t, s.URL+" to answer "+want, func() bool { return ask(t, s, "drip", `{"count":3}`) == want })
+	}
+	deploy(a)
+	redis.Save(t)
+	deploy(a, last)
+	answers(a, "2")
+	answers(b, "2")
+
+	redis.Stop(t)
+	redis = testkit.StartRedis(t, port, "--dir", dir) // what was saved, without the second version
+	answers(a, "[0,1,2]")
+	answers(b, "[0,1,2]")
+	deploy(a, last)
+	answers(b, "2")
+
+	redis.Stop(t)
+	testkit.StartRedis(t, port) // nothing
+	for _, s := range []*testkit.Server{a, b} {
+		testkit.Eventually(t, s.URL+" to know no chain", func() bool {
+			_, err := tryAsk(t, s, "drip", `{"count":3}`)
+			return errors.Is(err, functions.ErrNotFound)
+		})
+	}
+	deploy(b)
+	answers(a, "[0,1,2]")
+	answers(b, "[0,1,2]")
+}
+
 // unavailable checks the error of a deploy without Redis.
 func unavailable(t *testing.T, redis *testkit.Redis, err error) {
 	t.Helper()

@@ -14,7 +14,7 @@ const watchInterval = 200 * time.Millisecond
 // Watch implements [functions.Catalogue]. It reads the small file of all aliases again whenever this Store changed it,
 // and every 200 ms for what other processes did.
 func (f *folder) Watch(ctx context.Context, changed func(functions.Alias)) error {
-	seen := map[string]functions.Alias{}
+	seen := told{}
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
 	for {
@@ -23,14 +23,11 @@ func (f *folder) Watch(ctx context.Context, changed func(functions.Alias)) error
 		if err != nil {
 			return err
 		}
-		for _, a := range all {
-			if seen[a.Name] == a {
-				continue
-			}
+		for _, a := range seen.changes(all) {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			seen[a.Name] = a
+			seen.keep(a)
 			changed(a)
 		}
 		select {

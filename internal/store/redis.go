@@ -34,7 +34,13 @@ type redisStore struct {
 	addr   string // of the server, for errors: never with a password
 	cache  blobFolder
 	fetch  flights
+	// A subscription that is silent for this long is asked for a sign of life, and given up if it stays silent: a
+	// connection can die without a word.
+	silence time.Duration
 }
+
+// watchSilence is redisStore.silence, but for tests.
+const watchSilence = 15 * time.Second
 
 // quietLibrary silences go-redis' own logger, which is global: it would repeat the errors that we return, on stderr.
 var quietLibrary = sync.OnceFunc(func() { goredis.SetLogger(silent{}) })
@@ -63,7 +69,7 @@ func openRedis(url, dir string) (*redisStore, error) {
 		return nil, err
 	}
 	quietLibrary()
-	return &redisStore{client: goredis.NewClient(opt), addr: opt.Addr, cache: cache}, nil
+	return &redisStore{client: goredis.NewClient(opt), addr: opt.Addr, cache: cache, silence: watchSilence}, nil
 }
 
 // parseRedisURL never quotes what it refuses: a URL that does not parse may have its password anywhere.

@@ -12,12 +12,13 @@ import (
 // server is a redis-server of this test alone, and a client that looks behind the store's back.
 type server struct {
 	*testkit.Redis
+	port   int
 	client *goredis.Client
 }
 
 func startRedis(t *testing.T, port int, args ...string) *server {
 	t.Helper()
-	s := &server{Redis: testkit.StartRedis(t, port, args...)}
+	s := &server{Redis: testkit.StartRedis(t, port, args...), port: port}
 	s.client = goredis.NewClient(&goredis.Options{Addr: s.Addr})
 	t.Cleanup(func() { s.client.Close() })
 	return s

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -13,8 +14,10 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/catenary-run/catenary/functions"
+	"github.com/catenary-run/catenary/internal/store"
 	"github.com/catenary-run/catenary/internal/testkit"
 )
 
@@ -54,6 +57,70 @@ func TestRedis_WatchOutlivesTheServer(t *testing.T) {
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
+}
+
+// TestRedis_WatchTellsWhatWasLost: aliases that the server no longer has are told, however the watch finds out.
+func TestRedis_WatchTellsWhatWasLost(t *testing.T) {
+	voice, listen := functions.Alias{Name: "chain/voice"}, functions.Alias{Name: "chain/listen"}
+	for name, tt := range map[string]struct {
+		silence time.Duration
+		lose    func(*testing.T, *server) (voice functions.Alias) // returns what is there after it
+	}{
+		"by looking in silence": {50 * time.Millisecond, func(t *testing.T, s *server) functions.Alias {
+			s.flush(t)
+			return voice
+		}},
+		"by an announcement": {time.Hour, func(t *testing.T, s *server) functions.Alias {
+			s.flush(t)
+			return set(t, s, voice.Name, 0, 1)
+		}},
+		"by a lost connection": {time.Hour, func(t *testing.T, s *server) functions.Alias {
+			s.Stop(t)
+			startRedis(t, s.port)
+			return voice
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := startRedis(t, testkit.FreePort(t))
+			last, other := set(t, srv, voice.Name, 0, 3), set(t, srv, listen.Name, 0, 1)
+			s := open(t, srv.URL(), t.TempDir())
+			store.SetWatchSilence(s, tt.silence)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			told := make(chan functions.Alias, 10)
+			done := make(chan error, 1)
+			go func() { done <- s.Watch(ctx, func(a functions.Alias) { told <- a }) }()
+			want := func(a, b functions.Alias) {
+				t.Helper()
+				if diff := cmp.Diff([]functions.Alias{a, b}, []functions.Alias{<-told, <-told}); diff != "" {
+					t.Errorf("told: want- got+\n%s", diff)
+				}
+			}
+			want(other, last)
+			if now := tt.lose(t, srv); now.Rev > 0 {
+				want(now, listen)
+			} else {
+				want(listen, voice)
+			}
+			cancel()
+			if err := <-done; !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// set moves an alias from one revision to another, and returns it as it is then.
+func set(t *testing.T, srv *server, name string, from, to uint64) (last functions.Alias) {
+	t.Helper()
+	s := open(t, srv.URL(), t.TempDir())
+	for rev := from; rev < to; rev++ {
+		var err error
+		if last, err = s.SetAlias(t.Context(), name, functions.DigestOf(fmt.Append(nil, name, rev)), rev); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return last
 }
 
 // TestRedis_WrongPassword is not an outage, and not told to the world.

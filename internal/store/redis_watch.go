@@ -10,10 +10,6 @@ import (
 	"github.com/catenary-run/catenary/functions"
 )
 
-// A subscription that is silent for watchSilence is asked for a sign of life, and given up if it stays silent: a
-// connection can die without a word.
-const watchSilence = 15 * time.Second
-
 // The wait before a lost subscription is made anew doubles from the first of these to the second.
 const (
 	watchRetryMin = 100 * time.Millisecond
@@ -23,7 +19,7 @@ const (
 // Watch implements [functions.Catalogue]. It outlives outages of the server: each new subscription begins with all
 // aliases as they are, so nothing that changed meanwhile is missed.
 func (r *redisStore) Watch(ctx context.Context, changed func(functions.Alias)) error {
-	w := watcher{store: r, seen: map[string]functions.Alias{}, changed: changed}
+	w := watcher{store: r, seen: told{}, changed: changed}
 	retry := watchRetryMin
 	for {
 		synced := w.subscribe(ctx)
@@ -45,7 +41,7 @@ func (r *redisStore) Watch(ctx context.Context, changed func(functions.Alias)) e
 // watcher is one call of Watch. It belongs to that call's goroutine.
 type watcher struct {
 	store   *redisStore
-	seen    map[string]functions.Alias
+	seen    told
 	changed func(functions.Alias)
 }
 
@@ -58,7 +54,7 @@ func (w *watcher) subscribe(ctx context.Context) (synced bool) {
 	defer context.AfterFunc(ctx, func() { sub.Close() })() // wakes a read that has no deadline near
 	asked := false
 	for {
-		msg, err := sub.ReceiveTimeout(ctx, watchSilence)
+		msg, err := sub.ReceiveTimeout(ctx, w.store.silence)
 		if err != nil {
 			if asked || ctx.Err() != nil || !isTimeout(err) {
 				return synced
@@ -71,7 +67,7 @@ func (w *watcher) subscribe(ctx context.Context) (synced bool) {
 		}
 		asked = false
 		switch msg := msg.(type) {
-		case *goredis.Subscription:
+		case *goredis.Subscription, *goredis.Pong: // what the server lost without a break, nobody announces
 			if !w.resync(ctx) {
 				return synced
 			}
@@ -84,30 +80,32 @@ func (w *watcher) subscribe(ctx context.Context) (synced bool) {
 	}
 }
 
-// resync reports every alias that differs from what was reported last, even one whose revision went back: the server
-// may have lost its data.
+// resync reports every alias that differs from what was reported last.
 func (w *watcher) resync(ctx context.Context) bool {
 	all, err := w.store.Aliases(ctx, "")
 	if err != nil {
 		return false
 	}
-	for _, a := range all {
-		if w.seen[a.Name] != a && !w.report(ctx, a) {
+	for _, a := range w.seen.changes(all) {
+		if !w.report(ctx, a) {
 			return false
 		}
 	}
 	return true
 }
 
-// announced reports the alias of an announcement unless a resync has overtaken it. One that can't be read makes for a
-// new subscription, and so for a resync.
+// announced reports the alias of an announcement. One that is not newer than what was reported makes for a resync: it
+// was overtaken by one, or the server has lost what was reported. One that can't be read makes for a new subscription.
 func (w *watcher) announced(ctx context.Context, payload string) bool {
 	var a functions.Alias
 	if json.Unmarshal([]byte(payload), &a) != nil || checkAlias(a) != nil {
 		return false
 	}
-	if a.Rev <= w.seen[a.Name].Rev {
+	switch last := w.seen[a.Name]; {
+	case a == last:
 		return true
+	case a.Rev <= last.Rev:
+		return w.resync(ctx)
 	}
 	return w.report(ctx, a)
 }
@@ -117,7 +115,7 @@ func (w *watcher) report(ctx context.Context, a functions.Alias) bool {
 	if ctx.Err() != nil {
 		return false
 	}
-	w.seen[a.Name] = a
+	w.seen.keep(a)
 	w.changed(a)
 	return true
 }

@@ -63,6 +63,22 @@ func StartRedis(t testing.TB, port int, args ...string) *Redis {
 // URL returns what --store takes.
 func (r *Redis) URL() string { return "redis://" + r.Addr }
 
+// Save makes the server write what it holds into its folder, where a server that is started later finds it.
+func (r *Redis) Save(t testing.TB) {
+	t.Helper()
+	c, err := net.Dial("tcp", r.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "SAVE\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := bufio.NewReader(c).ReadString('\n'); err != nil || answer != "+OK\r\n" {
+		t.Fatalf("SAVE: %q, %v", answer, err)
+	}
+}
+
 // Stop kills the server and waits until it is gone. Further calls do nothing.
 func (r *Redis) Stop(t testing.TB) {
 	t.Helper()

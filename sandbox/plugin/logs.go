@@ -88,9 +88,11 @@ func (l *logs) readOnce(fd int) (int, error) {
 	return n, err
 }
 
-// during hands the lines to a call until the returned func is called. That first reads what the process has written so
-// far, so that the call's lines come before its end.
+// during hands the lines to a call until the returned func is called. It first reads what the process has written so
+// far, which a call before this one may have left; and so does the returned func, so that the call's lines come before
+// its end.
 func (l *logs) during(to lineFunc) (end func()) {
+	l.drain()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.to = to

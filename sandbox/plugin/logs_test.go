@@ -42,13 +42,13 @@ func write(t *testing.T, f *os.File, s string) {
 	}
 }
 
-// TestLogsOfACall has no reader but the call's own: what was written before its end is the call's.
+// TestLogsOfACall has no reader but the call's own: what was written before it is not the call's, and what was written
+// before its end is.
 func TestLogsOfACall(t *testing.T) {
 	idle, outside := collect()
 	during, inside := collect()
 	l, w := newTestLogs(t, idle)
 	write(t, w, "before\n")
-	l.drain()
 	end := l.during(during)
 	write(t, w, "one\ntwo")
 	write(t, w, "\n{\"@level\":\"warn\",\"@message\":\"three\",\"@module\":\"x\"}\n\n{\"@level\":\"error\",\"@message\":\"four\"}\r\n")
