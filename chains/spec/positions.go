@@ -3,8 +3,9 @@ package spec
 import "strconv"
 
 // Positions returns where the parts of the chain are written: under "" for the chain, a step's name for the step, and
-// NAME/0 for the first case of the switch NAME. Under NAME/0/when stand the places of that case's expression. Parts
-// without a position are left out.
+// NAME/0 for the first case of the switch NAME. Under NAME/0/when stand the places of that case's expression. The second
+// step of a name, which is a fault that is told with both places, is NAME#2 instead. Parts without a position are left
+// out.
 func (c Chain) Positions() map[string]string {
 	all := map[string]string{}
 	add := func(key, pos string) {
@@ -13,11 +14,13 @@ func (c Chain) Positions() map[string]string {
 		}
 	}
 	add("", c.Pos)
+	keys := stepKeys{}
 	c.Walk(func(s Step) {
-		add(s.Name, s.Pos)
+		key := keys.next(s.Name)
+		add(key, s.Pos)
 		for i, cs := range s.Cases {
-			add(caseKey(s.Name, i), cs.Pos)
-			add(whenKey(s.Name, i), formatPlaces(cs.Places))
+			add(caseKey(key, i), cs.Pos)
+			add(whenKey(key, i), formatPlaces(cs.Places))
 		}
 	})
 	return all
@@ -26,23 +29,25 @@ func (c Chain) Positions() map[string]string {
 // WithPositions returns a copy of the chain whose parts have the positions that [Chain.Positions] returned for it.
 func (c Chain) WithPositions(all map[string]string) Chain {
 	c.Pos = all[""]
-	c.Steps = withPositions(c.Steps, all)
+	c.Steps = withPositions(c.Steps, all, stepKeys{})
 	return c
 }
 
-func withPositions(steps []Step, all map[string]string) []Step {
+// withPositions goes through the steps in the order of [Chain.Walk].
+func withPositions(steps []Step, all map[string]string, keys stepKeys) []Step {
 	if steps == nil {
 		return nil
 	}
 	placed := make([]Step, len(steps))
 	for i, s := range steps {
-		s.Pos = all[s.Name]
+		key := keys.next(s.Name)
+		s.Pos = all[key]
 		if s.Cases != nil {
 			cases := make([]Case, len(s.Cases))
 			for j, cs := range s.Cases {
-				cs.Pos = all[caseKey(s.Name, j)]
-				cs.Places = parsePlaces(all[whenKey(s.Name, j)])
-				cs.Steps = withPositions(cs.Steps, all)
+				cs.Pos = all[caseKey(key, j)]
+				cs.Places = parsePlaces(all[whenKey(key, j)])
+				cs.Steps = withPositions(cs.Steps, all, keys)
 				cases[j] = cs
 			}
 			s.Cases = cases
@@ -50,6 +55,17 @@ func withPositions(steps []Step, all map[string]string) []Step {
 		placed[i] = s
 	}
 	return placed
+}
+
+// stepKeys counts the steps of each name.
+type stepKeys map[string]int
+
+// next returns the key of the next step of that name.
+func (k stepKeys) next(name string) string {
+	if k[name]++; k[name] > 1 {
+		return name + "#" + strconv.Itoa(k[name])
+	}
+	return name
 }
 
 func caseKey(step string, i int) string { return step + "/" + strconv.Itoa(i) }

@@ -11,7 +11,7 @@ func TestPositions_RoundTripAndHash(t *testing.T) {
 		{Name: "a", Op: OpCall, Func: "a", From: Input, Pos: "c.yaml:3:5"},
 		{Name: "r", Op: OpSwitch, From: "a", Pos: "c.yaml:4:5", Cases: []Case{
 			{When: "it", Out: "b", Pos: "c.yaml:6:7", Places: []Place{{0, 6, 7}, {1, 7, 3}}, Steps: []Step{{Name: "b", Op: OpCall, Func: "b", From: "a", Pos: "c.yaml:7:9"}}},
-			{Out: "a"},
+			{Out: "b", Pos: "c.yaml:8:7", Steps: []Step{{Name: "b", Op: OpCall, Func: "b", From: "a", Pos: "c.yaml:9:9"}}}, // a name twice
 		}},
 	}}
 	all := c.Positions()

@@ -70,6 +70,12 @@ func (c *serveCmd) Run(e *env) error {
 	if err := c.validate(); err != nil {
 		return err
 	}
+	// The port comes first: what can't be served leaves no folder behind. Who connects before it is served waits.
+	listener, err := gateway.Listen(c.Addr, c.Insecure)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
 	data, err := dataFolder(c.Data)
 	if err != nil {
 		return err
@@ -123,17 +129,12 @@ func (c *serveCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	listener, err := gateway.Listen(c.Addr, c.Insecure)
-	if err != nil {
-		return err
-	}
 	// Nothing above has started anything: an error up to here leaves nothing to join.
 	serving, stopServing := context.WithCancel(e.ctx)
 	defer stopServing()
 	group.Go(func() error { return run(background) })
 	group.Go(func() error {
 		defer stopBackground()
-		// The port is open: who connects from now on is served.
 		fmt.Fprintf(e.stderr, "listening on http://%s\n", listener.Addr())
 		return server.Serve(serving, listener)
 	})
