@@ -25,15 +25,15 @@ type answer interface {
 }
 
 // newAnswer picks the form of the reply by the type of the output.
-func (s *Server) newAnswer(w http.ResponseWriter, out functions.Port) answer {
+func (s *Server) newAnswer(w http.ResponseWriter, line *line, out functions.Port) answer {
 	text := isText(out.Schema)
 	switch {
 	case out.Schema.Format == functions.FormatAudio:
 		return &audioAnswer{w: w, schema: out.Schema, left: s.cfg.MaxItem}
 	case out.Stream && text:
-		return &streamAnswer{w: w, schema: out.Schema, mediaType: "text/plain; charset=utf-8", encode: toText}
+		return &streamAnswer{w: w, line: line, schema: out.Schema, mediaType: "text/plain; charset=utf-8", encode: toText}
 	case out.Stream:
-		return &streamAnswer{w: w, schema: out.Schema, mediaType: "application/x-ndjson", encode: toLine}
+		return &streamAnswer{w: w, line: line, schema: out.Schema, mediaType: "application/x-ndjson", encode: toLine}
 	case text:
 		return &wholeAnswer{w: w, schema: out.Schema, mediaType: "text/plain; charset=utf-8", encode: toText}
 	default:
@@ -86,6 +86,7 @@ func (a *wholeAnswer) begun() bool { return a.sent }
 // streamAnswer sends every item as it comes.
 type streamAnswer struct {
 	w         http.ResponseWriter
+	line      *line
 	schema    *functions.Schema
 	mediaType string
 	encode    encoder
@@ -97,6 +98,7 @@ func (a *streamAnswer) item(it functions.Item) error {
 	if err != nil {
 		return err
 	}
+	a.line.writes()
 	a.begin()
 	if _, err := a.w.Write(b); err != nil {
 		return err

@@ -15,8 +15,8 @@ type Config struct {
 	MaxBlob int64
 	// MaxItem is the most that one input with its blobs, or one answer that is sent whole, may hold. Default 64 MiB.
 	MaxItem int64
-	// CallTimeout is the longest run whose input comes as a whole; no caller may ask for more. A run whose input is
-	// streamed may take any time, unless its caller sets a limit. Default 60 s.
+	// CallTimeout is the longest run that is one message each way; no caller may ask for more. A run that streams may take
+	// any time, unless its caller sets a limit. Default 60 s.
 	CallTimeout time.Duration
 	// StreamIdle is how long a run whose caller gets items as they come may go without one, in or out. Default 5 min.
 	StreamIdle time.Duration

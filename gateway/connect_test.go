@@ -227,11 +227,13 @@ func TestStream_Observe(t *testing.T) {
 	}
 }
 
-func TestStream_RunErrorsAreInEnd(t *testing.T) {
+// TestStream_RunErrors: the last message has the failure with all that the run has to say of it, and the call itself fails
+// with the same.
+func TestStream_RunErrors(t *testing.T) {
 	w := newWorld(t, nil)
 	got, err := exchange(t, w.rpc, open("split", "step"), input(`{"text":"a trap"}`))
-	if err != nil {
-		t.Fatal(err)
+	if f := catenaryv1.FailureIn(err); connect.CodeOf(err) != connect.CodeInternal || f.GetCode() != "trap" || f.Step != "step" {
+		t.Errorf("the call ended with %v", err)
 	}
 	end := got[len(got)-1].GetEnd()
 	if e := end.GetError(); e.GetCode() != "trap" || e.Step != "step" || e.Chain != "split" || end.Graph == "" {
@@ -241,11 +243,8 @@ func TestStream_RunErrorsAreInEnd(t *testing.T) {
 		t.Errorf("no timing before the end: %v", kinds(got))
 	}
 	got, err = exchange(t, w.rpc, open("shout"), input(`"secret"`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if e := got[0].GetEnd().GetError(); e.GetCode() != "internal" || strings.Contains(e.Message, "/secret/path") || e.Step != "step" {
-		t.Errorf("the error is %v", e)
+	if e := got[0].GetEnd().GetError(); e.GetCode() != "internal" || strings.Contains(e.Message, "/secret/path") || e.Step != "step" || catenaryv1.FailureIn(err).GetMessage() != e.Message {
+		t.Errorf("the error is %v, and %v", e, err)
 	}
 }
 
@@ -433,7 +432,7 @@ func TestCallTimeout_EveryProtocol(t *testing.T) {
 				t.Errorf("Run: got %v", err)
 			}
 			got, err := exchange(t, c, open("slow"), input(`"x"`))
-			if err != nil || got[len(got)-1].GetEnd().GetError().GetCode() != "deadline" {
+			if connect.CodeOf(err) != connect.CodeDeadlineExceeded || got[len(got)-1].GetEnd().GetError().GetCode() != "deadline" {
 				t.Errorf("Stream: got %v, %v", kinds(got), err)
 			}
 		})

@@ -36,6 +36,10 @@ type chain struct {
 	opens bool
 }
 
+// flows reports whether the chain takes or answers with a stream: no total time limits a run of it whose caller gets the
+// items as they come.
+func (c *chain) flows() bool { return c.In().Stream || c.Out().Stream }
+
 // deployed knows what the chain aliases point to, and compiles it once. While a watch runs it answers from a snapshot;
 // what the snapshot lacks is read from the catalogue, so that a chain is there as soon as it is deployed.
 type deployed struct {

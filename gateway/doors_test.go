@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -187,6 +188,60 @@ func TestDoors_StreamsHaveNoTotalLimit(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestDoors_StreamedAnswersHaveNoTotalLimit: the same holds for one value that is answered with a stream, and what is one
+// message each way is limited at each door.
+func TestDoors_StreamedAnswersHaveNoTotalLimit(t *testing.T) {
+	const limit = 400 * time.Millisecond
+	limited := func(t *testing.T) *world { return newWorld(t, func(c *Config) { c.CallTimeout = limit }) }
+	for door, visit := range doors {
+		t.Run(door, func(t *testing.T) {
+			t.Parallel()
+			w := limited(t)
+			v := visit(t, w, "drip", "x", 0)
+			if got := v.hear(); got.Value != "first" {
+				t.Fatalf("got %v", got)
+			}
+			time.Sleep(2 * limit) // what must not happen takes this long to happen
+			close(w.gate.open)
+			if got := v.hear(); got.Value != "last" {
+				t.Fatalf("got %v", got)
+			}
+			if got := v.hear(); got.Kind != eventEnd {
+				t.Errorf("got %v, want the end", got)
+			}
+		})
+		t.Run(door+", one value", func(t *testing.T) {
+			t.Parallel()
+			w := limited(t)
+			if got, want := visit(t, w, "slow", "x", 0).hear(), (heard{Kind: eventError, Code: "deadline", Connect: connect.CodeDeadlineExceeded, Step: "step"}); got != want {
+				t.Errorf("got %v, want %v", got, want)
+			}
+		})
+	}
+	t.Run("plain", func(t *testing.T) {
+		t.Parallel()
+		w := limited(t)
+		go func() {
+			<-w.gate.begun
+			time.Sleep(2 * limit)
+			close(w.gate.open)
+		}()
+		if got := w.curl(t, "POST", "/chains/drip", "text/plain", []byte("x")); got.body != "firstlast" || got.err != nil {
+			t.Errorf("got %q, %v", got.body, got.err)
+		}
+	})
+	t.Run("plain, a reply that is one message", func(t *testing.T) {
+		t.Parallel()
+		w := limited(t)
+		if got := w.curl(t, "POST", "/chains/slow", "text/plain", []byte("x")); got.status != http.StatusGatewayTimeout {
+			t.Errorf("got %d: %s", got.status, got.body)
+		}
+		if _, err := w.rpc.Run(t.Context(), &catenaryv1.RunRequest{Chain: "drip", Json: []byte(`"x"`)}); connect.CodeOf(err) != connect.CodeDeadlineExceeded {
+			t.Errorf("Run that collects a stream: got %v", err)
+		}
+	})
 }
 
 func TestDoors_TheCallerInterrupts(t *testing.T) {

@@ -32,12 +32,14 @@ func (s *Server) postChain(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) plainRun(w http.ResponseWriter, r *http.Request) error {
-	ctx, cancel, err := callerTimeout(r)
-	defer cancel()
+	begin := time.Now()
+	asked, err := callerTimeout(r)
 	if err != nil {
 		s.fail(w, r, err)
 		return err
 	}
+	ctx, cancel := within(r.Context(), begin, asked)
+	defer cancel()
 	c, err := s.chains.resolve(ctx, r.PathValue("name"))
 	if err != nil {
 		s.fail(w, r, err)
@@ -51,11 +53,21 @@ func (s *Server) plainRun(w http.ResponseWriter, r *http.Request) error {
 	id := newID()
 	w.Header().Set(headerRun, id)
 	w.Header().Set(headerGraph, string(c.Hash()))
-	if wantsEvents(r) {
-		return s.eventRun(ctx, w, r, run{id: id, door: "sse", chain: c, in: functions.Items(in), idle: s.cfg.StreamIdle})
+	rn := run{id: id, chain: c, in: functions.Items(in)}
+	call, events := openCallOf(r), wantsEvents(r)
+	a := s.newAnswer(w, call.line, c.Out())
+	if _, flows := a.(*streamAnswer); flows || events && c.flows() {
+		call.line.flow(s.cfg.StreamIdle + writeGrace)
+		ctx, cancel = within(call.ctx, begin, asked)
+		defer cancel()
+		defer context.AfterFunc(ctx, call.line.hurry)()
+		rn.idle, rn.hurry = s.cfg.StreamIdle, call.line.hurry
 	}
-	a := s.newAnswer(w, c.Out())
-	_, err = s.execute(ctx, run{id: id, door: "plain", chain: c, in: functions.Items(in), out: func(_ context.Context, it functions.Item) error { return a.item(it) }})
+	if events {
+		return s.eventRun(ctx, w, r, rn)
+	}
+	rn.door, rn.out = "plain", func(_ context.Context, it functions.Item) error { return a.item(it) }
+	_, err = s.execute(ctx, rn)
 	if err == nil {
 		err = a.end()
 	}
@@ -72,20 +84,26 @@ func (s *Server) plainRun(w http.ResponseWriter, r *http.Request) error {
 	panic(http.ErrAbortHandler)
 }
 
-// callerTimeout narrows the context of a request to the time that the caller gives it, in Connect's header.
-func callerTimeout(r *http.Request) (context.Context, context.CancelFunc, error) {
+// callerTimeout returns the time that the caller gives a call, in Connect's header; 0 if it gives none.
+func callerTimeout(r *http.Request) (time.Duration, error) {
 	const header = "Connect-Timeout-Ms"
 	text := r.Header.Get(header)
 	if text == "" {
-		return r.Context(), func() {}, nil
+		return 0, nil
 	}
 	ms, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || ms <= 0 || len(text) > 10 { // ten digits are Connect's bound
-		return r.Context(), func() {}, fmt.Errorf("%w: header %s: %q is not a count of milliseconds", functions.ErrInvalid, header, clip(text))
+		return 0, fmt.Errorf("%w: header %s: %q is not a count of milliseconds", functions.ErrInvalid, header, clip(text))
 	}
-	limit := time.Duration(ms) * time.Millisecond
-	ctx, cancel := context.WithTimeoutCause(r.Context(), limit, errCallerLimit(limit))
-	return ctx, cancel, nil
+	return time.Duration(ms) * time.Millisecond, nil
+}
+
+// within narrows ctx to the time that the caller of a call that began at begin asked for; 0 is any.
+func within(ctx context.Context, begin time.Time, asked time.Duration) (context.Context, context.CancelFunc) {
+	if asked == 0 {
+		return ctx, func() {}
+	}
+	return context.WithDeadlineCause(ctx, begin.Add(asked), errCallerLimit(asked))
 }
 
 func errCallerLimit(limit time.Duration) error {

@@ -336,7 +336,7 @@ func TestAudioAnswer_RightHeader(t *testing.T) {
 		t.Fatal(err)
 	}
 	rec := newRecorder()
-	a := w.s.newAnswer(rec, functions.Port{Schema: schema})
+	a := w.s.newAnswer(rec, nil, functions.Port{Schema: schema})
 	if err := a.item(it); err != nil {
 		t.Fatal(err)
 	}

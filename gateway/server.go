@@ -187,12 +187,14 @@ func (s *Server) admit(next http.Handler) http.Handler {
 	})
 }
 
-// limit gives a request the deadlines of a run whose input comes as a whole.
+// limit gives a request the deadlines of a call that is one message each way. A door whose reply flows takes what the
+// call was without them: see openCall.
 func (s *Server) limit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := limited(r.Context(), s.cfg.CallTimeout)
+		call := &openCall{ctx: r.Context(), line: newLine(http.NewResponseController(w), s.cfg.CallTimeout+writeGrace)}
+		defer call.line.release()
+		ctx, cancel := limited(context.WithValue(r.Context(), openCallKey{}, call), s.cfg.CallTimeout)
 		defer cancel()
-		setDeadlines(w, s.cfg.CallTimeout+writeGrace)
 		// A read of the body does not see the context: a deadline in the past ends it. When the body is read there is
 		// nothing to end, and over HTTP/1 the deadline would break the connection for the requests that follow.
 		ended := make(chan struct{})
@@ -215,6 +217,17 @@ func (s *Server) limit(next http.Handler) http.Handler {
 		next.ServeHTTP(w, r)
 	})
 }
+
+// openCall is a call without the server's limit for one message each way.
+type openCall struct {
+	ctx  context.Context
+	line *line
+}
+
+type openCallKey struct{}
+
+// openCallOf returns the open call of a request that went through limit.
+func openCallOf(r *http.Request) *openCall { return r.Context().Value(openCallKey{}).(*openCall) }
 
 // endingBody calls ended when the body has ended, whichever way.
 type endingBody struct {

@@ -111,7 +111,7 @@ func (k *socket) run(parent context.Context) error {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	k.cancel = cancel
-	limit, stop := limited(ctx, k.s.cfg.CallTimeout) // of a run whose input is one value, its opening included
+	limit, stop := limited(ctx, k.s.cfg.CallTimeout) // of the opening, and of the run if nothing of it is a stream
 	defer stop()
 
 	var beside sync.WaitGroup
@@ -136,23 +136,15 @@ func (k *socket) run(parent context.Context) error {
 		return k.fail(ctx, err)
 	}
 
-	if open.TimeoutMs > 0 {
-		asked := time.Duration(open.TimeoutMs) * time.Millisecond
-		var stop context.CancelFunc
-		limit, stop = context.WithTimeoutCause(limit, asked, errCallerLimit(asked))
-		defer stop()
-		if k.chain.In().Stream {
-			ctx, stop = context.WithTimeoutCause(ctx, asked, errCallerLimit(asked))
-			defer stop()
-		}
+	if !k.chain.flows() {
+		ctx = limit
 	}
+	ctx, stop = within(ctx, time.Now(), time.Duration(open.TimeoutMs)*time.Millisecond)
+	defer stop()
 	r := run{id: newID(), door: "websocket", chain: k.chain, in: in, bytes: true, hurry: k.line.hurry, idle: k.s.cfg.StreamIdle,
 		out: func(_ context.Context, it functions.Item) error { return k.item(it) }}
 	r.tell(k, open.Observe, cancel)
 	k.line.flow(k.s.cfg.StreamIdle + writeGrace)
-	if !k.chain.In().Stream {
-		ctx = limit
-	}
 	defer context.AfterFunc(ctx, k.line.hurry)()
 	rn, err := k.s.start(ctx, r)
 	if err != nil {

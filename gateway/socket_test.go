@@ -248,7 +248,7 @@ func FuzzParseSocketMessage(f *testing.F) {
 func TestSSE_Heartbeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rec := httptest.NewRecorder()
-		events := &eventWriter{w: rec, gone: func(err error) { t.Error(err) }}
+		events := &eventWriter{w: rec, line: new(line), gone: func(err error) { t.Error(err) }}
 		if err := events.begin(); err != nil {
 			t.Fatal(err)
 		}

@@ -46,11 +46,11 @@ func (s *Server) eventRun(ctx context.Context, w http.ResponseWriter, r *http.Re
 	defer s.metrics.stream("sse")()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	events := &eventWriter{w: w, gone: func(err error) { cancel(errGone(err)) }}
+	events := &eventWriter{w: w, line: openCallOf(r).line, gone: func(err error) { cancel(errGone(err)) }}
 	if err := events.begin(); err != nil {
 		return errGone(err)
 	}
-	rn.bytes = inline
+	rn.door, rn.bytes = "sse", inline
 	rn.tell(events, observe, cancel)
 	rn.out = func(_ context.Context, it functions.Item) error {
 		ev, err := newItemEvent(rn.chain.Out().Schema, it, inline)
@@ -65,6 +65,9 @@ func (s *Server) eventRun(ctx context.Context, w http.ResponseWriter, r *http.Re
 	report, err := s.execute(ctx, rn)
 	close(over)
 	beats.Wait()
+	if err != nil {
+		events.line.hurry()
+	}
 	if gone := s.tellEnd(ctx, events, len(observe) > 0, report, err); err == nil {
 		err = gone
 	}
@@ -100,6 +103,7 @@ func wantsInline(blobs string) (bool, error) {
 // eventWriter writes Server-Sent Events. It may be used from many goroutines.
 type eventWriter struct {
 	w    http.ResponseWriter
+	line *line
 	gone func(error) // called when the caller takes no more
 
 	mu   sync.Mutex // held while one event is written
@@ -120,6 +124,7 @@ func (e *eventWriter) begin() error {
 // write writes b at once; mu is held.
 func (e *eventWriter) write(b []byte) error {
 	e.last = time.Now()
+	e.line.writes()
 	_, err := e.w.Write(b)
 	if err == nil {
 		err = http.NewResponseController(e.w).Flush()

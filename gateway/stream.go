@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"github.com/catenary-run/catenary/chains"
 	"github.com/catenary-run/catenary/functions"
 	"github.com/catenary-run/catenary/functions/value"
 	catenaryv1 "github.com/catenary-run/catenary/gateway/catenary/v1"
@@ -25,8 +26,8 @@ const (
 
 type duplex = connect.BidiStream[catenaryv1.StreamRequest, catenaryv1.StreamResponse]
 
-// Stream runs a chain in full duplex. What stops the call before its run begins is a Connect error; how the run ended is
-// in the last message.
+// Stream runs a chain in full duplex. A failure is a Connect error. If the run had begun the last message has it, too,
+// after what the steps took.
 func (c *chainService) Stream(ctx context.Context, stream *duplex) error {
 	err := c.s.streamRun(ctx, stream)
 	if err != nil {
@@ -39,7 +40,7 @@ func (s *Server) streamRun(ctx context.Context, stream *duplex) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	line := lineOf(ctx)
-	limit, stop := limited(ctx, s.cfg.CallTimeout) // of a run whose input is one value, its opening included
+	limit, stop := limited(ctx, s.cfg.CallTimeout) // of the opening, and of the run if nothing of it is a stream
 	defer stop()
 	open, ch, err := s.openStream(limit, stream, line)
 	if err != nil {
@@ -54,6 +55,10 @@ func (s *Server) streamRun(ctx context.Context, stream *duplex) error {
 		out: func(_ context.Context, it functions.Item) error { return rep.item(ch.Out().Schema, it, open.Items) },
 	}
 	r.tell(rep, open.Observe, cancel)
+	runCtx := ctx
+	if !ch.flows() {
+		runCtx = limit
+	}
 	if !ch.In().Stream {
 		it, err := s.onlyInput(limit, stream, line, ch)
 		in := newIntake(!ch.opens)
@@ -66,9 +71,12 @@ func (s *Server) streamRun(ctx context.Context, stream *duplex) error {
 		}
 		in.queue.CloseSend(nil)
 		r.in = in
-		defer context.AfterFunc(limit, line.hurry)()
-		report, err := s.execute(limit, r)
-		return s.endStream(limit, rep, open, ch, report.Graph, timings(report), err)
+		if ch.flows() {
+			line.flow(s.cfg.StreamIdle + writeGrace)
+		}
+		defer context.AfterFunc(runCtx, line.hurry)()
+		report, err := s.execute(runCtx, r)
+		return s.endStream(runCtx, rep, open, report, err)
 	}
 
 	line.flow(s.cfg.StreamIdle + writeGrace)
@@ -88,7 +96,7 @@ func (s *Server) streamRun(ctx context.Context, stream *duplex) error {
 	})
 	report, err := rn.wait()
 	in.queue.CloseRecv(nil) // what still comes is dropped
-	err = s.endStream(ctx, rep, open, ch, report.Graph, timings(report), err)
+	err = s.endStream(ctx, rep, open, report, err)
 	grace := time.NewTimer(closeGrace)
 	defer grace.Stop()
 	select {
@@ -101,22 +109,26 @@ func (s *Server) streamRun(ctx context.Context, stream *duplex) error {
 	return err
 }
 
-// endStream tells the caller how the run ended.
-func (s *Server) endStream(ctx context.Context, rep *replies, open *catenaryv1.Open, ch *chain, graph functions.Digest, took []*catenaryv1.Timing, failed error) error {
+// endStream tells the caller how the run ended. It returns why the call fails: failed, or that the caller is gone.
+func (s *Server) endStream(ctx context.Context, rep *replies, open *catenaryv1.Open, report chains.Report, failed error) error {
 	s.metrics.answered("stream", failed)
-	end := &catenaryv1.End{Graph: string(graph)}
+	end := &catenaryv1.End{Graph: string(report.Graph)}
 	if failed != nil {
 		rep.line.hurry()
-		end.Error = catenaryv1.NewFailure(s.public(ctx, failed))
+		shown := s.public(ctx, failed)
+		end.Error, failed = catenaryv1.NewFailure(shown), WireError(shown)
 	}
 	if len(open.Observe) > 0 {
-		for _, t := range took {
+		for _, t := range timings(report) {
 			if err := rep.write(&catenaryv1.StreamResponse{Kind: &catenaryv1.StreamResponse_Timing{Timing: t}}); err != nil {
 				return err
 			}
 		}
 	}
-	return rep.write(&catenaryv1.StreamResponse{Kind: &catenaryv1.StreamResponse_End{End: end}})
+	if err := rep.write(&catenaryv1.StreamResponse{Kind: &catenaryv1.StreamResponse_End{End: end}}); err != nil {
+		return err
+	}
+	return failed
 }
 
 // openStream reads the first message.

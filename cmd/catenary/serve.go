@@ -36,7 +36,7 @@ type serveCmd struct {
 	Insecure bool          `help:"Listen on an address that is not loopback. There are no keys yet: whoever reaches it may do everything."`
 	Idle     time.Duration `default:"5m" help:"How long unused instances and models are kept, where their manifests say nothing (${default})."`
 	Drain    time.Duration `default:"10s" help:"How long runs may go on after SIGTERM (${default})."`
-	Timeout  time.Duration `default:"60s" help:"The longest that one run may take whose input is not streamed (${default})."`
+	Timeout  time.Duration `default:"60s" help:"The longest that a run may take whose answer is one message (${default})."`
 	Silence  time.Duration `default:"5m" help:"The longest that a stream may go without an item, in or out (${default})."`
 	Origin   []string      `placeholder:"URL" help:"Pages of these origins, such as https://app.example.com, may open WebSockets, too."`
 	MaxBody  size          `default:"32MiB" placeholder:"SIZE" help:"The largest request body (${default}). Blobs have a limit of their own."`

@@ -756,7 +756,7 @@ type StreamResponse_Timing struct {
 }
 
 type StreamResponse_End struct {
-	End *End `protobuf:"bytes,5,opt,name=end,proto3,oneof"` // last; the caller closes its side when it sees it
+	End *End `protobuf:"bytes,5,opt,name=end,proto3,oneof"` // last; the caller closes its side when it sees it; a failure is the status of the call, too
 }
 
 type StreamResponse_TurnOver struct {
