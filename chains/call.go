@@ -24,13 +24,14 @@ type stepCall struct {
 	out   *outlet
 	begun time.Time
 
+	waits functions.WaitClock  // of the two sides; of the source as long as nobody reads it ahead of the function
+	ahead functions.KnownWaits // of the function, for its input, if somebody does
+
 	// The source and the sink may be used side by side.
 	mu      sync.Mutex // guards the fields below
 	last    functions.Item
 	held    functions.HeldBlobs
-	waiting int       // of the two sides
-	since   time.Time // when the first of them began to wait
-	waited  time.Duration
+	isAhead bool // somebody reads the source ahead of the function
 	broke   bool // the input broke off
 
 	// These are of the sink.
@@ -128,32 +129,10 @@ func (x *exec) record(c *stepCall, t functions.Timing) {
 	s.Total = start + t.Total - s.Start
 }
 
-// wait notes that a side of the call begins to wait, and returns what notes the end of that. While a side waits, the call
-// counts as idle: what it does meanwhile on the other side can't be told from outside.
-func (c *stepCall) wait() (done func()) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.waiting++; c.waiting == 1 {
-		c.since = time.Now()
-	}
-	return func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.waiting--; c.waiting == 0 {
-			c.waited += time.Since(c.since)
-		}
-	}
-}
-
-// busy returns how long the call has worked until now.
+// busy returns how long the call has worked until now. While a side waits the call counts as idle: what it does meanwhile
+// on the other side can't be told from outside.
 func (c *stepCall) busy(now time.Time) time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	d := now.Sub(c.begun) - c.waited
-	if c.waiting > 0 {
-		d -= now.Sub(c.since)
-	}
-	return max(0, d)
+	return max(0, now.Sub(c.begun)-c.waits.Waits().Total-c.ahead.Waits().Total)
 }
 
 // came notes an item of the input; mu is held, or nobody else knows the call yet.
@@ -162,15 +141,22 @@ func (c *stepCall) came(it functions.Item) {
 	c.held.Add(it.Blobs)
 }
 
-// callSource is a call as the source of its items.
+// callSource is a call as the source of its items. It is [functions.Awaited].
 type callSource stepCall
+
+// Ahead implements [functions.Awaited].
+func (s *callSource) Ahead() (report func(functions.Waits)) {
+	c := (*stepCall)(s)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.isAhead = true
+	return c.ahead.Report
+}
 
 // Recv returns the next item.
 func (s *callSource) Recv(ctx context.Context) (functions.Item, error) {
 	c := (*stepCall)(s)
-	done := c.wait()
-	it, err := c.src.Recv(ctx)
-	done()
+	it, err := c.recv(ctx)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -180,6 +166,17 @@ func (s *callSource) Recv(ctx context.Context) (functions.Item, error) {
 		c.broke = true
 	}
 	return it, err
+}
+
+func (c *stepCall) recv(ctx context.Context) (functions.Item, error) {
+	c.mu.Lock()
+	ahead := c.isAhead
+	c.mu.Unlock()
+	if !ahead {
+		c.waits.Begin()
+		defer c.waits.End()
+	}
+	return c.src.Recv(ctx)
 }
 
 // callSink is a call as the sink of what it yields.
@@ -194,9 +191,9 @@ func (s *callSink) Send(ctx context.Context, it functions.Item) error {
 	if it, c.refused = c.complete(it); c.refused != nil {
 		return c.refused
 	}
-	done := c.wait()
+	c.waits.Begin()
 	c.broken = c.out.send(ctx, it)
-	done()
+	c.waits.End()
 	if c.broken != nil {
 		return c.broken
 	}

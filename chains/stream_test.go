@@ -412,6 +412,58 @@ func TestStream_DeadlineTellsWhoUsedIt(t *testing.T) {
 	})
 }
 
+// TestStream_DeadlineAndReadAhead: a step that is at work is blamed although its input is read ahead of it, and one that
+// waits is not.
+func TestStream_DeadlineAndReadAhead(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		fns := streamFns()
+		p := compile(t, chain(call("copy", "in"), as("again", call("copy", "copy"))), fns)
+		ahead := func(work time.Duration) server { // it works on each item, and the next one is asked for meanwhile
+			return func(ctx context.Context, _ functions.Call, in functions.Source, out functions.Sink) error {
+				report := functions.Ahead(in)
+				items, ended := make(chan functions.Item), make(chan error, 1)
+				go func() {
+					for {
+						it, err := in.Recv(ctx)
+						if err != nil {
+							ended <- err
+							return
+						}
+						items <- it
+					}
+				}()
+				var waits functions.WaitClock
+				for {
+					waits.Begin()
+					report(waits.Waits())
+					select {
+					case it := <-items:
+						waits.End()
+						report(waits.Waits())
+						time.Sleep(work)
+						if err := out.Send(ctx, it); err != nil {
+							return err
+						}
+					case err := <-ended:
+						return err
+					}
+				}
+			}
+		}
+		inv := serve(t, map[string]server{"copy": ahead(0), "again": ahead(9 * time.Second)})
+		in := functions.NewStream(0, 0) // it stays open
+		if err := in.Send(t.Context(), item(t, n{1})); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		_, err := p.Run(ctx, Run{Invoker: inv, In: in, Out: &caller{t: t}})
+		if se, ok := err.(*functions.StepError); !ok || se.Step != "again" || !strings.HasSuffix(err.Error(), "of 10s so far: again 9s") {
+			t.Errorf("got %v, want that again has used 9s", err)
+		}
+	})
+}
+
 func TestCompile_Streams(t *testing.T) {
 	fns := streamFns()
 	fns["hear"] = fn("hear", many[n](), many[n]())

@@ -231,6 +231,9 @@ func (m *meterIn) Recv(ctx context.Context) (functions.Item, error) {
 	return it, err
 }
 
+// Ahead implements [functions.Awaited].
+func (m *meterIn) Ahead() (report func(functions.Waits)) { return functions.Ahead(m.in) }
+
 // Send implements [functions.Sink].
 func (m *meterOut) Send(ctx context.Context, it functions.Item) error {
 	m.first.CompareAndSwap(0, max(1, int64(time.Since(m.began))))

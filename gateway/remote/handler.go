@@ -51,7 +51,13 @@ func (h *handler) Invoke(ctx context.Context, stream *invokeStream) error {
 		}
 		return nil
 	})
-	timing, err := h.node.Invoke(ctx, call, &reporting{in: in, rep: rep}, out)
+	src := &reporting{in: in, rep: rep, changed: make(chan struct{}, 1)}
+	var telling sync.WaitGroup
+	ended := make(chan struct{})
+	telling.Go(func() { functions.TellWaits(ended, src.changed, src.waited, rep.tellWaits) })
+	timing, err := h.node.Invoke(ctx, call, src, out)
+	close(ended)
+	telling.Wait()
 	in.CloseRecv(nil) // what still comes is dropped
 	end := &catenaryv1.InvokeEnd{Error: catenaryv1.NewFailure(err), Timing: catenaryv1.NewTiming(call.Step, timing)}
 	sendErr := rep.send(&catenaryv1.InvokeResponse{Kind: &catenaryv1.InvokeResponse_End{End: end}})

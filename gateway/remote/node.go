@@ -95,7 +95,7 @@ func (n *Node) invoke(parent context.Context, call functions.Call, in functions.
 	})
 	sending, stopSending := context.WithCancel(ctx)
 	defer stopSending()
-	s := &sender{stream: stream}
+	s := &sender{stream: stream, waited: functions.Ahead(in)}
 	var sender sync.WaitGroup
 	sender.Go(func() {
 		if !s.call(call) {
@@ -107,7 +107,7 @@ func (n *Node) invoke(parent context.Context, call functions.Call, in functions.
 		s.input(sending, in)
 	})
 
-	end, err := n.receive(parent, ctx, stream, out, &s.credit)
+	end, err := n.receive(parent, ctx, stream, out, s)
 	if err != nil {
 		cancel() // the node hears of it as a reset, and a send that waits for it returns
 	}
@@ -133,7 +133,7 @@ func (n *Node) invoke(parent context.Context, call functions.Call, in functions.
 type clientStream = connect.BidiStreamForClientSimple[catenaryv1.InvokeRequest, catenaryv1.InvokeResponse]
 
 // receive passes the node's items on to out until the call's end.
-func (n *Node) receive(parent, ctx context.Context, stream *clientStream, out functions.Sink, credit *credit) (*catenaryv1.InvokeEnd, error) {
+func (n *Node) receive(parent, ctx context.Context, stream *clientStream, out functions.Sink, s *sender) (*catenaryv1.InvokeEnd, error) {
 	for {
 		m, err := stream.Receive()
 		if err != nil {
@@ -149,7 +149,9 @@ func (n *Node) receive(parent, ctx context.Context, stream *clientStream, out fu
 				return nil, err
 			}
 		case *catenaryv1.InvokeResponse_Taken:
-			credit.taken(k.Taken)
+			s.credit.taken(k.Taken)
+		case *catenaryv1.InvokeResponse_Waits:
+			s.waited(functions.Waits{Total: time.Duration(k.Waits.TotalNs), Now: k.Waits.Now})
 		case *catenaryv1.InvokeResponse_End:
 			return k.End, nil
 		default:

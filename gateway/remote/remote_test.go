@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 	"github.com/catenary-run/catenary/functions"
@@ -168,6 +169,63 @@ func TestInvoke_LargeItem(t *testing.T) {
 		t.Fatalf("error %v, %d blobs", err, len(got.Blobs))
 	}
 }
+
+// TestInvoke_WaitsCross: the caller's input learns how long a function on the node waits, whether it is read ahead of the
+// function there or not, and though it is read ahead of the node here.
+func TestInvoke_WaitsCross(t *testing.T) {
+	for name, ahead := range map[string]bool{"read ahead": true, "not": false} {
+		t.Run(name, func(t *testing.T) {
+			work := make(chan struct{})
+			n := connectTo(t, start(t, &node{Invoker: invokeFunc(func(ctx context.Context, _ functions.Call, in functions.Source, out functions.Sink) (functions.Timing, error) {
+				report := func(functions.Waits) {}
+				if ahead {
+					report = functions.Ahead(in)
+				}
+				report(functions.Waits{Now: true})
+				it, err := in.Recv(ctx)
+				report(functions.Waits{Total: time.Hour})
+				<-work
+				if err == nil {
+					err = out.Send(ctx, it)
+				}
+				return functions.Timing{}, err
+			})}, nil), nil)
+			in := &awaited{Stream: functions.NewStream(0, 0)}
+			done := make(chan error, 1)
+			go func() {
+				_, err := n.Invoke(t.Context(), functions.Call{Ref: ref}, in, discard)
+				done <- err
+			}()
+			await := func(what string, is func(functions.Waits) bool) {
+				t.Helper()
+				for !is(in.waits.Waits()) && t.Context().Err() == nil {
+					time.Sleep(time.Millisecond)
+				}
+				if t.Context().Err() != nil {
+					t.Fatalf("waited for %s", what)
+				}
+			}
+			await("the function to wait", func(w functions.Waits) bool { return w.Now })
+			if err := in.Send(t.Context(), functions.Item{Value: []byte{0}}); err != nil {
+				t.Fatal(err)
+			}
+			await("the function to be at work", func(w functions.Waits) bool { return !w.Now && (w.Total == time.Hour) == ahead })
+			close(work)
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// awaited is an input that keeps what it is told.
+type awaited struct {
+	*functions.Stream
+	waits functions.KnownWaits
+}
+
+// Ahead implements functions.Awaited.
+func (a *awaited) Ahead() (report func(functions.Waits)) { return a.waits.Report }
 
 var ref = functions.Ref{Name: "f", Digest: functions.DigestOf([]byte("f"))}
 

@@ -40,19 +40,65 @@ func (r *reply) tell() {
 	}
 }
 
+// tellWaits tells how long the function has waited for its input. A failure shows as above.
+func (r *reply) tellWaits(w functions.Waits) {
+	_ = r.send(&catenaryv1.InvokeResponse{Kind: &catenaryv1.InvokeResponse_Waits{Waits: &catenaryv1.Waits{TotalNs: int64(w.Total), Now: w.Now}}})
+}
+
 // reporting is the input of a call that tells what was taken of it.
 type reporting struct {
 	in  *functions.Stream
 	rep *reply
+
+	waits   functions.WaitClock  // as long as nobody receives ahead of the function
+	ahead   functions.KnownWaits // if somebody does
+	isAhead atomic.Bool
+	changed chan struct{} // holds one if the function has begun or ended to wait
 
 	// Of the goroutine that receives.
 	items, told uint64
 	bytes       int64 // since told
 }
 
+// Ahead implements [functions.Awaited].
+func (s *reporting) Ahead() (report func(functions.Waits)) {
+	s.isAhead.Store(true)
+	return func(w functions.Waits) {
+		s.ahead.Report(w)
+		s.signal()
+	}
+}
+
+func (s *reporting) signal() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+// waited returns how long the function has waited.
+func (s *reporting) waited() functions.Waits {
+	if s.isAhead.Load() {
+		return s.ahead.Waits()
+	}
+	return s.waits.Waits()
+}
+
+func (s *reporting) recv(ctx context.Context) (functions.Item, error) {
+	if !s.isAhead.Load() {
+		s.waits.Begin()
+		s.signal()
+		defer func() {
+			s.waits.End()
+			s.signal()
+		}()
+	}
+	return s.in.Recv(ctx)
+}
+
 // Recv implements functions.Source.
 func (s *reporting) Recv(ctx context.Context) (functions.Item, error) {
-	it, err := s.in.Recv(ctx)
+	it, err := s.recv(ctx)
 	if err != nil {
 		return it, err
 	}

@@ -14,6 +14,7 @@ import (
 type sender struct {
 	stream *clientStream
 	credit credit
+	waited func(functions.Waits) // tells the input how long the function has waited for it
 
 	mu sync.Mutex // held while one message is sent
 }

@@ -44,6 +44,9 @@ func (i *instance) Serve(ctx context.Context, in functions.Source, out functions
 		return i.failure(call, err)
 	}
 	input := newInput(stream, i.notices)
+	if i.notices {
+		input.report = functions.Ahead(in)
+	}
 	var helpers sync.WaitGroup
 	helpers.Go(func() {
 		if err := input.feed(call, in); err != nil {
@@ -112,7 +115,8 @@ func (i *instance) receive(ctx context.Context, stream handleStream, input *inpu
 		if err := input.taken(m.GetTaken()); err != nil {
 			return err
 		}
-		if input.credit != nil && m.GetTaken() > 0 && len(m.GetValue()) == 0 {
+		input.waited(m.GetWaits())
+		if input.credit != nil && len(m.GetValue()) == 0 && (m.GetTaken() > 0 || m.GetWaits() != nil) {
 			continue
 		}
 		if i.unary && seq > 0 {

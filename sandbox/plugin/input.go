@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/catenary-run/catenary/functions"
 	"github.com/catenary-run/catenary/sandbox/plugin/pluginv1"
@@ -13,8 +14,9 @@ import (
 // input is the input of one call on its way to the plugin.
 type input struct {
 	stream handleStream
-	credit *credit    // nil if the plugin does not say what it has taken: then only HTTP/2's window bounds what is under way
-	mu     sync.Mutex // held while a message is sent: items and notices come from two goroutines
+	report func(functions.Waits) // tells how long the plugin has waited; nil if it does not say
+	credit *credit               // nil if the plugin does not say what it has taken: then only HTTP/2's window bounds what is under way
+	mu     sync.Mutex            // held while a message is sent: items and notices come from two goroutines
 }
 
 func newInput(stream handleStream, notices bool) *input {
@@ -83,6 +85,13 @@ func (in *input) tell(ctx context.Context, turns *functions.Turns) {
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// waited notes what the plugin says of the time in which it waited, if it says something.
+func (in *input) waited(w *pluginv1.Waits) {
+	if w != nil && in.report != nil {
+		in.report(functions.Waits{Total: time.Duration(w.TotalNanos), Now: w.Now})
 	}
 }
 

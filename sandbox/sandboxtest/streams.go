@@ -59,6 +59,7 @@ func RunStreams(t *testing.T, cfg StreamConfig) {
 		{"SourceFails", s.testSourceFails},
 		{"Fails", s.testFails},
 		{"Interrupt", s.testInterrupt},
+		{"Waits", s.testWaits},
 		{"Cancel", s.testCancel},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, code) })
@@ -79,17 +80,27 @@ type running struct {
 	cancel context.CancelCauseFunc
 }
 
+func newRunning(t *testing.T) *running {
+	return &running{t: t, in: functions.NewStream(0, 0), out: functions.NewStream(0, 0)}
+}
+
 func serveStream(t *testing.T, inst sandbox.Instance, host functions.Host) *running {
 	t.Helper()
-	ctx, cancel := context.WithCancelCause(t.Context())
-	r := &running{t, functions.NewStream(0, 0), functions.NewStream(0, 0), cancel}
+	r := newRunning(t)
+	r.serve(inst, r.in, host)
+	return r
+}
+
+// serve begins the call, whose input comes by in.
+func (r *running) serve(inst sandbox.Instance, in functions.Source, host functions.Host) {
+	ctx, cancel := context.WithCancelCause(r.t.Context())
+	r.cancel = cancel
 	var served sync.WaitGroup
-	t.Cleanup(func() {
+	r.t.Cleanup(func() {
 		cancel(nil)
 		served.Wait()
 	})
-	served.Go(func() { r.out.CloseSend(inst.Serve(ctx, r.in, r.out, host)) })
-	return r
+	served.Go(func() { r.out.CloseSend(inst.Serve(ctx, in, r.out, host)) })
 }
 
 func (r *running) send(in fixture.In, it functions.Item) {
@@ -268,6 +279,40 @@ func (s *streams) testInterrupt(t *testing.T, code sandbox.Code) {
 				t.Errorf("%d generations go on", n)
 			}
 		})
+	}
+}
+
+// The input learns when the function waits for it and when it is at work, however far ahead of the function it is read.
+func (s *streams) testWaits(t *testing.T, code sandbox.Code) {
+	host := &streamHost{}
+	r := newRunning(t)
+	in := &awaited{Stream: r.in}
+	r.serve(start(t, code), in, host)
+	in.await(t, "the function to wait for its first item", func(w functions.Waits) bool { return w.Now })
+	r.send(fixture.In{Do: fixture.Echo}, functions.Item{})
+	r.next()
+	in.await(t, "the function to wait again", func(w functions.Waits) bool { return w.Now && w.Total > 0 })
+	r.send(fixture.In{Do: fixture.Work}, functions.Item{})
+	host.await(t, fixture.Ready)
+	in.await(t, "the function to be at work", func(w functions.Waits) bool { return !w.Now })
+}
+
+// awaited is an input that keeps what it is told.
+type awaited struct {
+	*functions.Stream
+	waits functions.KnownWaits
+}
+
+// Ahead implements functions.Awaited.
+func (a *awaited) Ahead() (report func(functions.Waits)) { return a.waits.Report }
+
+func (a *awaited) await(t *testing.T, what string, is func(functions.Waits) bool) {
+	t.Helper()
+	for !is(a.waits.Waits()) {
+		if t.Context().Err() != nil {
+			t.Fatalf("waited for %s", what)
+		}
+		time.Sleep(time.Millisecond)
 	}
 }
 

@@ -48,12 +48,14 @@ type poll struct {
 	ended   bool
 	count   uint32 // of events
 	first   int64  // nanoseconds until the first timer goes off, or the most there is
+	input   bool   // the guest waits for its input
+	model   bool   // and for a model, which is its work
 }
 
 // look writes an event for each subscription that has come true.
 func (p *poll) look(subs, events []byte) {
 	le := binary.LittleEndian
-	p.count, p.first = 0, math.MaxInt64
+	p.count, p.first, p.input, p.model = 0, math.MaxInt64, false, false
 	for ; len(subs) > 0; subs = subs[subscriptionBytes:] {
 		kind := subs[8]
 		var errno uint32
@@ -118,7 +120,16 @@ func (p *poll) descriptor(fd int32, write bool) (errno uint32, ready bool) {
 	case write:
 		return abi.Success, st.writable()
 	}
-	return abi.Success, len(*st.part()) > 0 || st.readable()
+	if len(*st.part()) > 0 || st.readable() {
+		return abi.Success, true
+	}
+	switch st.(type) {
+	case *inputStream:
+		p.input = true
+	case *modelStream:
+		p.model = true
+	}
+	return abi.Success, false
 }
 
 // wait blocks until it is worth another look.
@@ -142,6 +153,10 @@ func (p *poll) wait() {
 		defer timer.Stop()
 		timeout = timer.C
 	}
+	if p.idle() {
+		p.c.async.idles(true)
+		defer p.c.async.idles(false)
+	}
 	select {
 	case <-timeout:
 		if a := p.c.async; a != nil {
@@ -150,6 +165,12 @@ func (p *poll) wait() {
 	case <-wake:
 	case <-ended:
 	}
+}
+
+// idle reports whether the guest is about to wait for its input, and for nothing that is its own work. Whether its output
+// waits for room, who takes that knows.
+func (p *poll) idle() bool {
+	return p.input && !p.model && (p.c.behind == nil || p.c.behind.ready())
 }
 
 // alarm returns a channel that yields something in d, or sooner: a guest that waits anew for each item, with a timer that

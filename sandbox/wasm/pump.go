@@ -27,10 +27,23 @@ type async struct {
 	pumps  sync.WaitGroup
 
 	// For the guest's goroutine alone:
-	timer  *time.Timer // of the wait in poll_oneoff
-	rings  time.Time   // when it goes off; zero if it is not set
-	stopAt time.Time   // when the guest is stopped; zero until it has been told that its call has ended
-	hailed bool        // its timers have gone off for that
+	timer  *time.Timer           // of the wait in poll_oneoff
+	rings  time.Time             // when it goes off; zero if it is not set
+	stopAt time.Time             // when the guest is stopped; zero until it has been told that its call has ended
+	hailed bool                  // its timers have gone off for that
+	waited time.Duration         // for the input
+	since  time.Time             // when it began to wait
+	report func(functions.Waits) // tells how long it has waited; set where the input is read ahead
+}
+
+// idles notes that the guest begins to wait for its input, or has it.
+func (a *async) idles(now bool) {
+	if now {
+		a.since = time.Now()
+	} else {
+		a.waited += time.Since(a.since)
+	}
+	a.report(functions.Waits{Total: a.waited, Now: now})
 }
 
 // startAsync makes the call one whose guest can wait for many things.

@@ -172,7 +172,7 @@ func (s *inputStream) recv(c *call, buf []byte) int64 {
 		if s.ended {
 			return abi.RecvEnd
 		}
-		it, err := s.pull(c, s.src.Recv)
+		it, err := s.take(c)
 		switch {
 		case err == errAgain:
 			return abi.RecvAgain
@@ -188,12 +188,21 @@ func (s *inputStream) recv(c *call, buf []byte) int64 {
 	return s.next.give(buf)
 }
 
+func (s *inputStream) take(c *call) (functions.Item, error) {
+	if s.ahead != nil && !s.nonblock {
+		c.async.idles(true)
+		defer c.async.idles(false)
+	}
+	return s.pull(c, s.src.Recv)
+}
+
 func (s *inputStream) setBlocks(c *call, on bool) {
 	s.nonblock = !on
 	if on || s.ahead != nil {
 		return
 	}
 	a := c.startAsync()
+	a.report = functions.Ahead(s.src)
 	s.ahead = readAhead(c.ctx, a, func(ctx context.Context) (functions.Item, error) {
 		it, err := s.src.Recv(ctx)
 		if err != nil && !errors.Is(err, errEOF) && ctx.Err() == nil {

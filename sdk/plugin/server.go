@@ -65,6 +65,7 @@ func (s *server) Handle(stream grpc.BidiStreamingServer[pluginv1.Item, pluginv1.
 		done := make(chan struct{})
 		var notices sync.WaitGroup
 		notices.Go(func() { out.notify(done) })
+		notices.Go(func() { functions.TellWaits(done, in.changed, in.waits.Waits, out.tellWaits) })
 		defer notices.Wait()
 		defer close(done)
 	}

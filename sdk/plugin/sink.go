@@ -66,6 +66,13 @@ func (s *sink) notify(done <-chan struct{}) {
 	}
 }
 
+// tellWaits tells how long the function has waited. That it can't be told shows with the next item.
+func (s *sink) tellWaits(w functions.Waits) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_ = s.send(&pluginv1.Item{Waits: &pluginv1.Waits{TotalNanos: int64(w.Total), Now: w.Now}})
+}
+
 func (s *sink) tell() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -33,10 +33,13 @@ type source struct {
 	taken  atomic.Uint64
 	told   atomic.Uint64 // how much of taken the node knows
 	report chan struct{} // holds one if the node is to be told
+
+	waits   functions.WaitClock // of the function, for items of a stream
+	changed chan struct{}       // holds one if waits have begun or ended
 }
 
 func newSource(stream handleStream, env *env, streamed bool) *source {
-	s := &source{stream: stream, env: env, report: make(chan struct{}, 1)}
+	s := &source{stream: stream, env: env, report: make(chan struct{}, 1), changed: make(chan struct{}, 1)}
 	if streamed {
 		s.items = make(chan *pluginv1.Item, aheadItems)
 	}
@@ -109,6 +112,14 @@ func (s *source) next(ctx context.Context) (*pluginv1.Item, error) {
 	if s.due() {
 		s.ask()
 	}
+	if len(s.items) == 0 {
+		s.waits.Begin()
+		signal(s.changed)
+		defer func() {
+			s.waits.End()
+			signal(s.changed)
+		}()
+	}
 	select {
 	case m, ok := <-s.items:
 		if !ok {
@@ -127,9 +138,12 @@ func (s *source) next(ctx context.Context) (*pluginv1.Item, error) {
 func (s *source) due() bool { return len(s.items) == 0 && s.taken.Load() > s.told.Load() }
 
 // ask has the node told what was taken. It does not wait: the connection may have no room while the output is not read.
-func (s *source) ask() {
+func (s *source) ask() { signal(s.report) }
+
+// signal puts a token into c, unless it holds one.
+func signal(c chan<- struct{}) {
 	select {
-	case s.report <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }

@@ -2356,6 +2356,7 @@ type InvokeResponse struct {
 	//	*InvokeResponse_Item
 	//	*InvokeResponse_End
 	//	*InvokeResponse_Taken
+	//	*InvokeResponse_Waits
 	Kind          isInvokeResponse_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2425,6 +2426,15 @@ func (x *InvokeResponse) GetTaken() uint64 {
 	return 0
 }
 
+func (x *InvokeResponse) GetWaits() *Waits {
+	if x != nil {
+		if x, ok := x.Kind.(*InvokeResponse_Waits); ok {
+			return x.Waits
+		}
+	}
+	return nil
+}
+
 type isInvokeResponse_Kind interface {
 	isInvokeResponse_Kind()
 }
@@ -2441,11 +2451,70 @@ type InvokeResponse_Taken struct {
 	Taken uint64 `protobuf:"varint,3,opt,name=taken,proto3,oneof"` // how many items the function has taken: the caller is at most a bounded count ahead
 }
 
+type InvokeResponse_Waits struct {
+	Waits *Waits `protobuf:"bytes,4,opt,name=waits,proto3,oneof"`
+}
+
 func (*InvokeResponse_Item) isInvokeResponse_Kind() {}
 
 func (*InvokeResponse_End) isInvokeResponse_Kind() {}
 
 func (*InvokeResponse_Taken) isInvokeResponse_Kind() {}
+
+func (*InvokeResponse_Waits) isInvokeResponse_Kind() {}
+
+// Waits is how long a function has waited for items of its input.
+type Waits struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TotalNs       int64                  `protobuf:"varint,1,opt,name=total_ns,json=totalNs,proto3" json:"total_ns,omitempty"`
+	Now           bool                   `protobuf:"varint,2,opt,name=now,proto3" json:"now,omitempty"` // and it waits still
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Waits) Reset() {
+	*x = Waits{}
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Waits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Waits) ProtoMessage() {}
+
+func (x *Waits) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Waits.ProtoReflect.Descriptor instead.
+func (*Waits) Descriptor() ([]byte, []int) {
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *Waits) GetTotalNs() int64 {
+	if x != nil {
+		return x.TotalNs
+	}
+	return 0
+}
+
+func (x *Waits) GetNow() bool {
+	if x != nil {
+		return x.Now
+	}
+	return false
+}
 
 type InvokeEnd struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2457,7 +2526,7 @@ type InvokeEnd struct {
 
 func (x *InvokeEnd) Reset() {
 	*x = InvokeEnd{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[34]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2469,7 +2538,7 @@ func (x *InvokeEnd) String() string {
 func (*InvokeEnd) ProtoMessage() {}
 
 func (x *InvokeEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[34]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2482,7 +2551,7 @@ func (x *InvokeEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvokeEnd.ProtoReflect.Descriptor instead.
 func (*InvokeEnd) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{34}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *InvokeEnd) GetError() *Failure {
@@ -2509,7 +2578,7 @@ type WakeRequest struct {
 
 func (x *WakeRequest) Reset() {
 	*x = WakeRequest{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[35]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2521,7 +2590,7 @@ func (x *WakeRequest) String() string {
 func (*WakeRequest) ProtoMessage() {}
 
 func (x *WakeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[35]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2534,7 +2603,7 @@ func (x *WakeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WakeRequest.ProtoReflect.Descriptor instead.
 func (*WakeRequest) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{35}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *WakeRequest) GetFunctions() []*Ref {
@@ -2559,7 +2628,7 @@ type WakeResponse struct {
 
 func (x *WakeResponse) Reset() {
 	*x = WakeResponse{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[36]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2571,7 +2640,7 @@ func (x *WakeResponse) String() string {
 func (*WakeResponse) ProtoMessage() {}
 
 func (x *WakeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[36]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2584,7 +2653,7 @@ func (x *WakeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WakeResponse.ProtoReflect.Descriptor instead.
 func (*WakeResponse) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{36}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{37}
 }
 
 type PrepareRequest struct {
@@ -2597,7 +2666,7 @@ type PrepareRequest struct {
 
 func (x *PrepareRequest) Reset() {
 	*x = PrepareRequest{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[37]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2609,7 +2678,7 @@ func (x *PrepareRequest) String() string {
 func (*PrepareRequest) ProtoMessage() {}
 
 func (x *PrepareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[37]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2622,7 +2691,7 @@ func (x *PrepareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareRequest.ProtoReflect.Descriptor instead.
 func (*PrepareRequest) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{37}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PrepareRequest) GetFunctions() []*Ref {
@@ -2648,7 +2717,7 @@ type PrepareResponse struct {
 
 func (x *PrepareResponse) Reset() {
 	*x = PrepareResponse{}
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[38]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2660,7 +2729,7 @@ func (x *PrepareResponse) String() string {
 func (*PrepareResponse) ProtoMessage() {}
 
 func (x *PrepareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[38]
+	mi := &file_gateway_catenary_v1_catenary_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2673,7 +2742,7 @@ func (x *PrepareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareResponse.ProtoReflect.Descriptor instead.
 func (*PrepareResponse) Descriptor() ([]byte, []int) {
-	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{38}
+	return file_gateway_catenary_v1_catenary_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PrepareResponse) GetFunctions() []*FunctionStatus {
@@ -2850,12 +2919,16 @@ const file_gateway_catenary_v1_catenary_proto_rawDesc = "" +
 	"\x03run\x18\x05 \x01(\tR\x03run\x12\x14\n" +
 	"\x05turns\x18\x06 \x01(\bR\x05turns\"7\n" +
 	"\tSourceEnd\x12*\n" +
-	"\x05error\x18\x01 \x01(\v2\x14.catenary.v1.FailureR\x05error\"\x85\x01\n" +
+	"\x05error\x18\x01 \x01(\v2\x14.catenary.v1.FailureR\x05error\"\xb1\x01\n" +
 	"\x0eInvokeResponse\x12'\n" +
 	"\x04item\x18\x01 \x01(\v2\x11.catenary.v1.ItemH\x00R\x04item\x12*\n" +
 	"\x03end\x18\x02 \x01(\v2\x16.catenary.v1.InvokeEndH\x00R\x03end\x12\x16\n" +
-	"\x05taken\x18\x03 \x01(\x04H\x00R\x05takenB\x06\n" +
-	"\x04kind\"d\n" +
+	"\x05taken\x18\x03 \x01(\x04H\x00R\x05taken\x12*\n" +
+	"\x05waits\x18\x04 \x01(\v2\x12.catenary.v1.WaitsH\x00R\x05waitsB\x06\n" +
+	"\x04kind\"4\n" +
+	"\x05Waits\x12\x19\n" +
+	"\btotal_ns\x18\x01 \x01(\x03R\atotalNs\x12\x10\n" +
+	"\x03now\x18\x02 \x01(\bR\x03now\"d\n" +
 	"\tInvokeEnd\x12*\n" +
 	"\x05error\x18\x01 \x01(\v2\x14.catenary.v1.FailureR\x05error\x12+\n" +
 	"\x06timing\x18\x02 \x01(\v2\x13.catenary.v1.TimingR\x06timing\"g\n" +
@@ -2893,7 +2966,7 @@ func file_gateway_catenary_v1_catenary_proto_rawDescGZIP() []byte {
 	return file_gateway_catenary_v1_catenary_proto_rawDescData
 }
 
-var file_gateway_catenary_v1_catenary_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_gateway_catenary_v1_catenary_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_gateway_catenary_v1_catenary_proto_goTypes = []any{
 	(*Item)(nil),              // 0: catenary.v1.Item
 	(*Attachment)(nil),        // 1: catenary.v1.Attachment
@@ -2929,12 +3002,13 @@ var file_gateway_catenary_v1_catenary_proto_goTypes = []any{
 	(*InvokeCall)(nil),        // 31: catenary.v1.InvokeCall
 	(*SourceEnd)(nil),         // 32: catenary.v1.SourceEnd
 	(*InvokeResponse)(nil),    // 33: catenary.v1.InvokeResponse
-	(*InvokeEnd)(nil),         // 34: catenary.v1.InvokeEnd
-	(*WakeRequest)(nil),       // 35: catenary.v1.WakeRequest
-	(*WakeResponse)(nil),      // 36: catenary.v1.WakeResponse
-	(*PrepareRequest)(nil),    // 37: catenary.v1.PrepareRequest
-	(*PrepareResponse)(nil),   // 38: catenary.v1.PrepareResponse
-	nil,                       // 39: catenary.v1.ChainSpec.PositionsEntry
+	(*Waits)(nil),             // 34: catenary.v1.Waits
+	(*InvokeEnd)(nil),         // 35: catenary.v1.InvokeEnd
+	(*WakeRequest)(nil),       // 36: catenary.v1.WakeRequest
+	(*WakeResponse)(nil),      // 37: catenary.v1.WakeResponse
+	(*PrepareRequest)(nil),    // 38: catenary.v1.PrepareRequest
+	(*PrepareResponse)(nil),   // 39: catenary.v1.PrepareResponse
+	nil,                       // 40: catenary.v1.ChainSpec.PositionsEntry
 }
 var file_gateway_catenary_v1_catenary_proto_depIdxs = []int32{
 	1,  // 0: catenary.v1.Item.blobs:type_name -> catenary.v1.Attachment
@@ -2952,7 +3026,7 @@ var file_gateway_catenary_v1_catenary_proto_depIdxs = []int32{
 	0,  // 12: catenary.v1.Value.item:type_name -> catenary.v1.Item
 	17, // 13: catenary.v1.End.error:type_name -> catenary.v1.Failure
 	19, // 14: catenary.v1.DeployRequest.chains:type_name -> catenary.v1.ChainSpec
-	39, // 15: catenary.v1.ChainSpec.positions:type_name -> catenary.v1.ChainSpec.PositionsEntry
+	40, // 15: catenary.v1.ChainSpec.positions:type_name -> catenary.v1.ChainSpec.PositionsEntry
 	21, // 16: catenary.v1.DeployResponse.chains:type_name -> catenary.v1.DeployedChain
 	22, // 17: catenary.v1.DeployResponse.functions:type_name -> catenary.v1.FunctionStatus
 	21, // 18: catenary.v1.ListResponse.chains:type_name -> catenary.v1.DeployedChain
@@ -2965,39 +3039,40 @@ var file_gateway_catenary_v1_catenary_proto_depIdxs = []int32{
 	29, // 25: catenary.v1.InvokeCall.models:type_name -> catenary.v1.Ref
 	17, // 26: catenary.v1.SourceEnd.error:type_name -> catenary.v1.Failure
 	0,  // 27: catenary.v1.InvokeResponse.item:type_name -> catenary.v1.Item
-	34, // 28: catenary.v1.InvokeResponse.end:type_name -> catenary.v1.InvokeEnd
-	17, // 29: catenary.v1.InvokeEnd.error:type_name -> catenary.v1.Failure
-	15, // 30: catenary.v1.InvokeEnd.timing:type_name -> catenary.v1.Timing
-	29, // 31: catenary.v1.WakeRequest.functions:type_name -> catenary.v1.Ref
-	29, // 32: catenary.v1.WakeRequest.models:type_name -> catenary.v1.Ref
-	29, // 33: catenary.v1.PrepareRequest.functions:type_name -> catenary.v1.Ref
-	29, // 34: catenary.v1.PrepareRequest.models:type_name -> catenary.v1.Ref
-	22, // 35: catenary.v1.PrepareResponse.functions:type_name -> catenary.v1.FunctionStatus
-	2,  // 36: catenary.v1.ChainService.Run:input_type -> catenary.v1.RunRequest
-	4,  // 37: catenary.v1.ChainService.Stream:input_type -> catenary.v1.StreamRequest
-	6,  // 38: catenary.v1.ChainService.Interrupt:input_type -> catenary.v1.InterruptRequest
-	18, // 39: catenary.v1.ChainService.Deploy:input_type -> catenary.v1.DeployRequest
-	23, // 40: catenary.v1.ChainService.List:input_type -> catenary.v1.ListRequest
-	25, // 41: catenary.v1.ChainService.Pools:input_type -> catenary.v1.PoolsRequest
-	30, // 42: catenary.v1.NodeService.Invoke:input_type -> catenary.v1.InvokeRequest
-	35, // 43: catenary.v1.NodeService.Wake:input_type -> catenary.v1.WakeRequest
-	37, // 44: catenary.v1.NodeService.Prepare:input_type -> catenary.v1.PrepareRequest
-	25, // 45: catenary.v1.NodeService.NodePools:input_type -> catenary.v1.PoolsRequest
-	3,  // 46: catenary.v1.ChainService.Run:output_type -> catenary.v1.RunResponse
-	9,  // 47: catenary.v1.ChainService.Stream:output_type -> catenary.v1.StreamResponse
-	7,  // 48: catenary.v1.ChainService.Interrupt:output_type -> catenary.v1.InterruptResponse
-	20, // 49: catenary.v1.ChainService.Deploy:output_type -> catenary.v1.DeployResponse
-	24, // 50: catenary.v1.ChainService.List:output_type -> catenary.v1.ListResponse
-	26, // 51: catenary.v1.ChainService.Pools:output_type -> catenary.v1.PoolsResponse
-	33, // 52: catenary.v1.NodeService.Invoke:output_type -> catenary.v1.InvokeResponse
-	36, // 53: catenary.v1.NodeService.Wake:output_type -> catenary.v1.WakeResponse
-	38, // 54: catenary.v1.NodeService.Prepare:output_type -> catenary.v1.PrepareResponse
-	26, // 55: catenary.v1.NodeService.NodePools:output_type -> catenary.v1.PoolsResponse
-	46, // [46:56] is the sub-list for method output_type
-	36, // [36:46] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	35, // 28: catenary.v1.InvokeResponse.end:type_name -> catenary.v1.InvokeEnd
+	34, // 29: catenary.v1.InvokeResponse.waits:type_name -> catenary.v1.Waits
+	17, // 30: catenary.v1.InvokeEnd.error:type_name -> catenary.v1.Failure
+	15, // 31: catenary.v1.InvokeEnd.timing:type_name -> catenary.v1.Timing
+	29, // 32: catenary.v1.WakeRequest.functions:type_name -> catenary.v1.Ref
+	29, // 33: catenary.v1.WakeRequest.models:type_name -> catenary.v1.Ref
+	29, // 34: catenary.v1.PrepareRequest.functions:type_name -> catenary.v1.Ref
+	29, // 35: catenary.v1.PrepareRequest.models:type_name -> catenary.v1.Ref
+	22, // 36: catenary.v1.PrepareResponse.functions:type_name -> catenary.v1.FunctionStatus
+	2,  // 37: catenary.v1.ChainService.Run:input_type -> catenary.v1.RunRequest
+	4,  // 38: catenary.v1.ChainService.Stream:input_type -> catenary.v1.StreamRequest
+	6,  // 39: catenary.v1.ChainService.Interrupt:input_type -> catenary.v1.InterruptRequest
+	18, // 40: catenary.v1.ChainService.Deploy:input_type -> catenary.v1.DeployRequest
+	23, // 41: catenary.v1.ChainService.List:input_type -> catenary.v1.ListRequest
+	25, // 42: catenary.v1.ChainService.Pools:input_type -> catenary.v1.PoolsRequest
+	30, // 43: catenary.v1.NodeService.Invoke:input_type -> catenary.v1.InvokeRequest
+	36, // 44: catenary.v1.NodeService.Wake:input_type -> catenary.v1.WakeRequest
+	38, // 45: catenary.v1.NodeService.Prepare:input_type -> catenary.v1.PrepareRequest
+	25, // 46: catenary.v1.NodeService.NodePools:input_type -> catenary.v1.PoolsRequest
+	3,  // 47: catenary.v1.ChainService.Run:output_type -> catenary.v1.RunResponse
+	9,  // 48: catenary.v1.ChainService.Stream:output_type -> catenary.v1.StreamResponse
+	7,  // 49: catenary.v1.ChainService.Interrupt:output_type -> catenary.v1.InterruptResponse
+	20, // 50: catenary.v1.ChainService.Deploy:output_type -> catenary.v1.DeployResponse
+	24, // 51: catenary.v1.ChainService.List:output_type -> catenary.v1.ListResponse
+	26, // 52: catenary.v1.ChainService.Pools:output_type -> catenary.v1.PoolsResponse
+	33, // 53: catenary.v1.NodeService.Invoke:output_type -> catenary.v1.InvokeResponse
+	37, // 54: catenary.v1.NodeService.Wake:output_type -> catenary.v1.WakeResponse
+	39, // 55: catenary.v1.NodeService.Prepare:output_type -> catenary.v1.PrepareResponse
+	26, // 56: catenary.v1.NodeService.NodePools:output_type -> catenary.v1.PoolsResponse
+	47, // [47:57] is the sub-list for method output_type
+	37, // [37:47] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_gateway_catenary_v1_catenary_proto_init() }
@@ -3030,6 +3105,7 @@ func file_gateway_catenary_v1_catenary_proto_init() {
 		(*InvokeResponse_Item)(nil),
 		(*InvokeResponse_End)(nil),
 		(*InvokeResponse_Taken)(nil),
+		(*InvokeResponse_Waits)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3037,7 +3113,7 @@ func file_gateway_catenary_v1_catenary_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gateway_catenary_v1_catenary_proto_rawDesc), len(file_gateway_catenary_v1_catenary_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   40,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

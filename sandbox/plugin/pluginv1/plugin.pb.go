@@ -35,6 +35,7 @@ type Item struct {
 	Over          uint64                 `protobuf:"varint,6,opt,name=over,proto3" json:"over,omitempty"`   // to the plugin: all turns below it are over
 	Taken         uint64                 `protobuf:"varint,7,opt,name=taken,proto3" json:"taken,omitempty"` // to the node: how many items of the input the function has taken so far; 0 says nothing
 	End           bool                   `protobuf:"varint,8,opt,name=end,proto3" json:"end,omitempty"`     // to the plugin: no item comes any more; the node's side stays open for notices
+	Waits         *Waits                 `protobuf:"bytes,9,opt,name=waits,proto3" json:"waits,omitempty"`  // to the node: how long the function has waited for its input
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -125,6 +126,65 @@ func (x *Item) GetEnd() bool {
 	return false
 }
 
+func (x *Item) GetWaits() *Waits {
+	if x != nil {
+		return x.Waits
+	}
+	return nil
+}
+
+type Waits struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TotalNanos    int64                  `protobuf:"varint,1,opt,name=total_nanos,json=totalNanos,proto3" json:"total_nanos,omitempty"`
+	Now           bool                   `protobuf:"varint,2,opt,name=now,proto3" json:"now,omitempty"` // and it waits still
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Waits) Reset() {
+	*x = Waits{}
+	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Waits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Waits) ProtoMessage() {}
+
+func (x *Waits) ProtoReflect() protoreflect.Message {
+	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Waits.ProtoReflect.Descriptor instead.
+func (*Waits) Descriptor() ([]byte, []int) {
+	return file_sandbox_plugin_pluginv1_plugin_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Waits) GetTotalNanos() int64 {
+	if x != nil {
+		return x.TotalNanos
+	}
+	return 0
+}
+
+func (x *Waits) GetNow() bool {
+	if x != nil {
+		return x.Now
+	}
+	return false
+}
+
 // Blob carries the bytes that a value refers to by digest.
 type Blob struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -137,7 +197,7 @@ type Blob struct {
 
 func (x *Blob) Reset() {
 	*x = Blob{}
-	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[1]
+	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -149,7 +209,7 @@ func (x *Blob) String() string {
 func (*Blob) ProtoMessage() {}
 
 func (x *Blob) ProtoReflect() protoreflect.Message {
-	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[1]
+	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -162,7 +222,7 @@ func (x *Blob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Blob.ProtoReflect.Descriptor instead.
 func (*Blob) Descriptor() ([]byte, []int) {
-	return file_sandbox_plugin_pluginv1_plugin_proto_rawDescGZIP(), []int{1}
+	return file_sandbox_plugin_pluginv1_plugin_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Blob) GetDigest() string {
@@ -194,7 +254,7 @@ type DescribeRequest struct {
 
 func (x *DescribeRequest) Reset() {
 	*x = DescribeRequest{}
-	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[2]
+	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -206,7 +266,7 @@ func (x *DescribeRequest) String() string {
 func (*DescribeRequest) ProtoMessage() {}
 
 func (x *DescribeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[2]
+	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -219,7 +279,7 @@ func (x *DescribeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeRequest.ProtoReflect.Descriptor instead.
 func (*DescribeRequest) Descriptor() ([]byte, []int) {
-	return file_sandbox_plugin_pluginv1_plugin_proto_rawDescGZIP(), []int{2}
+	return file_sandbox_plugin_pluginv1_plugin_proto_rawDescGZIP(), []int{3}
 }
 
 type DescribeResponse struct {
@@ -239,7 +299,7 @@ type DescribeResponse struct {
 
 func (x *DescribeResponse) Reset() {
 	*x = DescribeResponse{}
-	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[3]
+	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -251,7 +311,7 @@ func (x *DescribeResponse) String() string {
 func (*DescribeResponse) ProtoMessage() {}
 
 func (x *DescribeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[3]
+	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -264,7 +324,7 @@ func (x *DescribeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeResponse.ProtoReflect.Descriptor instead.
 func (*DescribeResponse) Descriptor() ([]byte, []int) {
-	return file_sandbox_plugin_pluginv1_plugin_proto_rawDescGZIP(), []int{3}
+	return file_sandbox_plugin_pluginv1_plugin_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *DescribeResponse) GetName() string {
@@ -324,7 +384,7 @@ type HealthRequest struct {
 
 func (x *HealthRequest) Reset() {
 	*x = HealthRequest{}
-	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[4]
+	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -336,7 +396,7 @@ func (x *HealthRequest) String() string {
 func (*HealthRequest) ProtoMessage() {}
 
 func (x *HealthRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[4]
+	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -349,7 +409,7 @@ func (x *HealthRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthRequest.ProtoReflect.Descriptor instead.
 func (*HealthRequest) Descriptor() ([]byte, []int) {
-	return file_sandbox_plugin_pluginv1_plugin_proto_rawDescGZIP(), []int{4}
+	return file_sandbox_plugin_pluginv1_plugin_proto_rawDescGZIP(), []int{5}
 }
 
 type HealthResponse struct {
@@ -362,7 +422,7 @@ type HealthResponse struct {
 
 func (x *HealthResponse) Reset() {
 	*x = HealthResponse{}
-	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[5]
+	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -374,7 +434,7 @@ func (x *HealthResponse) String() string {
 func (*HealthResponse) ProtoMessage() {}
 
 func (x *HealthResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[5]
+	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -387,7 +447,7 @@ func (x *HealthResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthResponse.ProtoReflect.Descriptor instead.
 func (*HealthResponse) Descriptor() ([]byte, []int) {
-	return file_sandbox_plugin_pluginv1_plugin_proto_rawDescGZIP(), []int{5}
+	return file_sandbox_plugin_pluginv1_plugin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *HealthResponse) GetRunning() uint32 {
@@ -401,7 +461,7 @@ var File_sandbox_plugin_pluginv1_plugin_proto protoreflect.FileDescriptor
 
 const file_sandbox_plugin_pluginv1_plugin_proto_rawDesc = "" +
 	"\n" +
-	"$sandbox/plugin/pluginv1/plugin.proto\x12\x12catenary.plugin.v1\"\xd6\x01\n" +
+	"$sandbox/plugin/pluginv1/plugin.proto\x12\x12catenary.plugin.v1\"\x87\x02\n" +
 	"\x04Item\x12\x14\n" +
 	"\x05value\x18\x01 \x01(\fR\x05value\x12.\n" +
 	"\x05blobs\x18\x02 \x03(\v2\x18.catenary.plugin.v1.BlobR\x05blobs\x12\x10\n" +
@@ -410,7 +470,12 @@ const file_sandbox_plugin_pluginv1_plugin_proto_rawDesc = "" +
 	"\x0ftime_unix_nanos\x18\x05 \x01(\x03R\rtimeUnixNanos\x12\x12\n" +
 	"\x04over\x18\x06 \x01(\x04R\x04over\x12\x14\n" +
 	"\x05taken\x18\a \x01(\x04R\x05taken\x12\x10\n" +
-	"\x03end\x18\b \x01(\bR\x03end\"F\n" +
+	"\x03end\x18\b \x01(\bR\x03end\x12/\n" +
+	"\x05waits\x18\t \x01(\v2\x19.catenary.plugin.v1.WaitsR\x05waits\":\n" +
+	"\x05Waits\x12\x1f\n" +
+	"\vtotal_nanos\x18\x01 \x01(\x03R\n" +
+	"totalNanos\x12\x10\n" +
+	"\x03now\x18\x02 \x01(\bR\x03now\"F\n" +
 	"\x04Blob\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x12\n" +
@@ -446,28 +511,30 @@ func file_sandbox_plugin_pluginv1_plugin_proto_rawDescGZIP() []byte {
 	return file_sandbox_plugin_pluginv1_plugin_proto_rawDescData
 }
 
-var file_sandbox_plugin_pluginv1_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_sandbox_plugin_pluginv1_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_sandbox_plugin_pluginv1_plugin_proto_goTypes = []any{
 	(*Item)(nil),             // 0: catenary.plugin.v1.Item
-	(*Blob)(nil),             // 1: catenary.plugin.v1.Blob
-	(*DescribeRequest)(nil),  // 2: catenary.plugin.v1.DescribeRequest
-	(*DescribeResponse)(nil), // 3: catenary.plugin.v1.DescribeResponse
-	(*HealthRequest)(nil),    // 4: catenary.plugin.v1.HealthRequest
-	(*HealthResponse)(nil),   // 5: catenary.plugin.v1.HealthResponse
+	(*Waits)(nil),            // 1: catenary.plugin.v1.Waits
+	(*Blob)(nil),             // 2: catenary.plugin.v1.Blob
+	(*DescribeRequest)(nil),  // 3: catenary.plugin.v1.DescribeRequest
+	(*DescribeResponse)(nil), // 4: catenary.plugin.v1.DescribeResponse
+	(*HealthRequest)(nil),    // 5: catenary.plugin.v1.HealthRequest
+	(*HealthResponse)(nil),   // 6: catenary.plugin.v1.HealthResponse
 }
 var file_sandbox_plugin_pluginv1_plugin_proto_depIdxs = []int32{
-	1, // 0: catenary.plugin.v1.Item.blobs:type_name -> catenary.plugin.v1.Blob
-	2, // 1: catenary.plugin.v1.Plugin.Describe:input_type -> catenary.plugin.v1.DescribeRequest
-	0, // 2: catenary.plugin.v1.Plugin.Handle:input_type -> catenary.plugin.v1.Item
-	4, // 3: catenary.plugin.v1.Plugin.Health:input_type -> catenary.plugin.v1.HealthRequest
-	3, // 4: catenary.plugin.v1.Plugin.Describe:output_type -> catenary.plugin.v1.DescribeResponse
-	0, // 5: catenary.plugin.v1.Plugin.Handle:output_type -> catenary.plugin.v1.Item
-	5, // 6: catenary.plugin.v1.Plugin.Health:output_type -> catenary.plugin.v1.HealthResponse
-	4, // [4:7] is the sub-list for method output_type
-	1, // [1:4] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	2, // 0: catenary.plugin.v1.Item.blobs:type_name -> catenary.plugin.v1.Blob
+	1, // 1: catenary.plugin.v1.Item.waits:type_name -> catenary.plugin.v1.Waits
+	3, // 2: catenary.plugin.v1.Plugin.Describe:input_type -> catenary.plugin.v1.DescribeRequest
+	0, // 3: catenary.plugin.v1.Plugin.Handle:input_type -> catenary.plugin.v1.Item
+	5, // 4: catenary.plugin.v1.Plugin.Health:input_type -> catenary.plugin.v1.HealthRequest
+	4, // 5: catenary.plugin.v1.Plugin.Describe:output_type -> catenary.plugin.v1.DescribeResponse
+	0, // 6: catenary.plugin.v1.Plugin.Handle:output_type -> catenary.plugin.v1.Item
+	6, // 7: catenary.plugin.v1.Plugin.Health:output_type -> catenary.plugin.v1.HealthResponse
+	5, // [5:8] is the sub-list for method output_type
+	2, // [2:5] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_sandbox_plugin_pluginv1_plugin_proto_init() }
@@ -481,7 +548,7 @@ func file_sandbox_plugin_pluginv1_plugin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sandbox_plugin_pluginv1_plugin_proto_rawDesc), len(file_sandbox_plugin_pluginv1_plugin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
