@@ -2,7 +2,9 @@ package coldstart
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"sync"
@@ -12,6 +14,10 @@ import (
 
 // maxLogLine bounds one line of a function's log in bytes.
 const maxLogLine = 8 << 10
+
+// maxGenerations is how many generations a call may have at a time: half of what a model has by default. A call that took
+// all, and waited for one more, would hold up everybody else until its time is over.
+const maxGenerations = 4
 
 // host is what one call may reach.
 type host struct {
@@ -24,6 +30,7 @@ type host struct {
 
 	mu     sync.Mutex // guards the fields below
 	closed bool
+	asked  int // generations that are open or are being begun
 	open   map[*hostTokens]struct{}
 }
 
@@ -55,13 +62,18 @@ func (h *host) Generate(ctx context.Context, model string, req functions.Generat
 	if h.models == nil {
 		return nil, errNoModels(model)
 	}
-	req.Session = h.session // whatever the function says
-	tokens, err := h.models.Generate(ctx, h.pins[i], req)
-	if err != nil {
+	if err := h.ask(model); err != nil {
 		return nil, err
 	}
+	req.Session = h.session // whatever the function says
+	tokens, err := h.models.Generate(ctx, h.pins[i], req)
 	t := &hostTokens{Tokens: tokens, host: h}
 	h.mu.Lock()
+	if err != nil {
+		h.asked--
+		h.mu.Unlock()
+		return nil, err
+	}
 	closed := h.closed
 	if !closed {
 		if h.open == nil {
@@ -75,6 +87,18 @@ func (h *host) Generate(ctx context.Context, model string, req functions.Generat
 		return nil, fmt.Errorf("%w: the call of %s has ended", functions.ErrClosed, h.manifest.Name)
 	}
 	return t, nil
+}
+
+// ask counts one generation more, if there may be one.
+func (h *host) ask(model string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.asked == maxGenerations {
+		return fmt.Errorf("%w: this call of %s has %d generations open, the most for one call; close one, or read it to its end, before it asks model %q again",
+			functions.ErrQueueFull, h.manifest.Name, maxGenerations, model)
+	}
+	h.asked++
+	return nil
 }
 
 // Log implements [functions.Host].
@@ -110,10 +134,22 @@ type hostTokens struct {
 	host *host
 }
 
+// Recv implements [functions.Tokens]. A generation that has ended is closed.
+func (t *hostTokens) Recv(ctx context.Context) (functions.Token, error) {
+	tok, err := t.Tokens.Recv(ctx)
+	if errors.Is(err, io.EOF) {
+		_ = t.Close() // it went well, and nothing is left
+	}
+	return tok, err
+}
+
 // Close implements [functions.Tokens].
 func (t *hostTokens) Close() error {
 	t.host.mu.Lock()
-	delete(t.host.open, t)
+	if _, open := t.host.open[t]; open {
+		delete(t.host.open, t)
+		t.host.asked--
+	}
 	t.host.mu.Unlock()
 	return t.Tokens.Close()
 }

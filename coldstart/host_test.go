@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -56,6 +57,47 @@ func TestHost_Generate(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestHost_GenerationsOfACall are bounded: what a call leaves open it can't wait for itself.
+func TestHost_GenerationsOfACall(t *testing.T) {
+	llm := functions.Ref{Name: "llm", Digest: functions.DigestOf([]byte("llm"))}
+	models := &fakeModels{}
+	h := newHost(&Pools{models: models}, &functions.Manifest{Name: "answer", Uses: functions.Uses{Models: []string{"llm"}}}, "i1", functions.Call{Models: []functions.Ref{llm}})
+	ask := func() (functions.Tokens, error) { return h.Generate(t.Context(), "llm", functions.Generation{}) }
+	var all []functions.Tokens
+	for range maxGenerations {
+		tokens, err := ask()
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, tokens)
+	}
+	if _, err := ask(); !errors.Is(err, functions.ErrQueueFull) || len(models.asked) != maxGenerations {
+		t.Errorf("got %v after %d, want %v", err, len(models.asked), functions.ErrQueueFull)
+	}
+	for range 2 { // the second time changes nothing
+		all[0].Close()
+	}
+	for {
+		if _, err := all[1].Recv(t.Context()); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 { // one was closed, one read to its end
+		if _, err := ask(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := ask(); !errors.Is(err, functions.ErrQueueFull) {
+		t.Errorf("got %v, want %v", err, functions.ErrQueueFull)
+	}
+	h.close()
+	if models.open != 0 {
+		t.Errorf("%d generations outlive their call", models.open)
 	}
 }
 

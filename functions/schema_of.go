@@ -56,8 +56,10 @@ func schemaOf(t reflect.Type, around []reflect.Type) (*Schema, error) {
 		return &Schema{Type: "integer"}, nil
 	case reflect.Float32, reflect.Float64:
 		return &Schema{Type: "number"}, nil
-	case reflect.Slice, reflect.Array:
-		if t.Elem().Kind() == reflect.Uint8 && t.Kind() == reflect.Slice {
+	case reflect.Array: // a schema has no lengths, and a decoder would cut what is longer and fill up what is shorter
+		return nil, fmt.Errorf("%w: type %s has a fixed length, which a schema can't say; use a slice", ErrInvalid, t)
+	case reflect.Slice:
+		if t.Elem().Kind() == reflect.Uint8 {
 			return &Schema{Type: "string", Format: FormatBytes}, nil
 		}
 		items, err := schemaOf(t.Elem(), around)

@@ -18,7 +18,7 @@ type plain struct {
 	N      uint8          `json:"n,omitempty"`
 	At     time.Time      `json:"at,omitzero"`
 	Raw    []byte         `json:"raw"`
-	Codes  [2]byte        `json:"codes"`
+	Codes  []int          `json:"codes"`
 	Ratio  *float32       `json:"ratio"`
 	ByName map[string]int `json:"by_name"`
 	Any    any
@@ -112,6 +112,7 @@ func TestSchemaOf_Refuses(t *testing.T) {
 	}{
 		"recursive":     {reflect.TypeFor[loop](), "field Next: invalid: type functions_test.loop contains itself"},
 		"too deep":      {reflect.TypeFor[l36](), "nests deeper than 32"},
+		"array":         {reflect.TypeFor[struct{ A [3]int }](), "field A: invalid: type [3]int has a fixed length, which a schema can't say; use a slice"},
 		"channel":       {reflect.TypeFor[struct{ C chan int }](), "field C: invalid: type chan int has no schema"},
 		"func":          {reflect.TypeFor[func()](), "type func() has no schema"},
 		"complex":       {reflect.TypeFor[complex128](), "has no schema"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -162,7 +163,7 @@ func request(l *lease, req functions.Generation) *gpuv1.GenerateRequest {
 		Slot:        int32(l.slot),
 		Session:     l.session,
 		Credit:      window,
-		MaxTokens:   int32(min(max(req.MaxTokens, -1), 1<<30)),
+		MaxTokens:   int32(min(max(req.MaxTokens, math.MinInt32), 1<<30)),
 		Temperature: req.Temperature,
 		TopP:        req.TopP,
 		Seed:        req.Seed,

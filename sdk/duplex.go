@@ -68,6 +68,6 @@ type Duplex[I, O any] func(ctx context.Context, in *Receiver[I], out *Sender[O])
 // NewDuplexHandler ties a full-duplex implementation to its contract. It is for packages that serve implementations.
 func NewDuplexHandler[I, O any](codec Codec, _ Func[Stream[I], Stream[O]], impl Duplex[I, O]) Handler {
 	return func(ctx context.Context, src functions.Source, sink functions.Sink) error {
-		return impl(ctx, &Receiver[I]{codec: codec, src: src}, &Sender[O]{codec: codec, sink: sink})
+		return impl(ctx, &Receiver[I]{codec: codec, src: src}, &Sender[O]{codec: outputCodec{codec}, sink: sink})
 	}
 }

@@ -31,8 +31,20 @@ func NewHandler[I, O any](codec Codec, f Func[I, O], impl func(context.Context, 
 		if err != nil {
 			return err
 		}
-		return Send(ctx, codec, last, out)
+		return Send(ctx, outputCodec{codec}, last, out)
 	}
+}
+
+// outputCodec encodes what an implementation yields: what has no encoding is its own fault, not that of its caller.
+type outputCodec struct{ Codec }
+
+// Encode implements Codec.
+func (c outputCodec) Encode(v any) ([]byte, error) {
+	b, err := c.Codec.Encode(v)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %v", functions.ErrFunction, err)
+	}
+	return b, nil
 }
 
 // lastItem gives every item that is sent the turn and the time of the one that was received last. It is for one

@@ -256,7 +256,7 @@ func TestHandler_EndsWithItsContext(t *testing.T) {
 
 func TestHandler_RefusesWhatHasNoEncoding(t *testing.T) {
 	_, err := call(t, func(context.Context, int) (any, error) { return func() {}, nil }, items(t, nil, 1), roomy())
-	if !errors.Is(err, functions.ErrInvalid) || !strings.HasPrefix(err.Error(), "output: ") {
-		t.Errorf("got %v, want an invalid output", err)
+	if functions.CodeOf(err) != "function" || !strings.HasPrefix(err.Error(), "output: ") {
+		t.Errorf("got %v, want that the function is at fault", err)
 	}
 }

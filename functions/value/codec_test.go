@@ -23,7 +23,7 @@ type all struct {
 	F32   float32        `json:"f32"`
 	S     string         `json:"s"`
 	Bytes []byte         `json:"bytes"`
-	Arr   [3]uint8       `json:"arr"`
+	Arr   []uint16       `json:"arr"`
 	List  []inner        `json:"list"`
 	Map   map[string]int `json:"map"`
 	Ptr   *inner         `json:"ptr"`
@@ -48,7 +48,7 @@ type embedded struct {
 func full() all {
 	n := -7
 	return all{
-		B: true, I: math.MinInt64, I8: -128, U64: math.MaxUint64, F: 0.1, F32: 0.5, S: "h\u00e9llo", Bytes: []byte{0, 255}, Arr: [3]uint8{1, 2, 3},
+		B: true, I: math.MinInt64, I8: -128, U64: math.MaxUint64, F: 0.1, F32: 0.5, S: "h\u00e9llo", Bytes: []byte{0, 255}, Arr: []uint16{1, 2, 3},
 		List: []inner{{Name: "a"}, {Name: "b", N: &n}}, Map: map[string]int{"x": 1, "longer": 2}, Ptr: &inner{Name: "p"}, Opt: "o",
 		Zero: inner{Name: "z"}, At: time.Date(2026, 1, 2, 3, 4, 5, 600_000_007, time.FixedZone("", 3600)), Dur: time.Second,
 		Any: map[string]any{"k": []any{int64(1), "two", 3.5, nil, true}}, embedded: embedded{Deep: 5},
@@ -68,7 +68,7 @@ func TestCodec_GivesBackWhatItGot(t *testing.T) {
 				t.Fatal(err)
 			}
 			if name == "zero" { // nil and empty are one in CBOR
-				want.Bytes, want.List, want.Map = []byte{}, []inner{}, map[string]int{}
+				want.Bytes, want.Arr, want.List, want.Map = []byte{}, []uint16{}, []inner{}, map[string]int{}
 			}
 			if diff := cmp.Diff(got, want, cmp.AllowUnexported(all{})); diff != "" {
 				t.Errorf("got- want+\n%s", diff)

@@ -165,7 +165,7 @@ func TestCheck_AcceptsEveryValueOfAGoType(t *testing.T) {
 		D    map[string][]bool `json:"d"`
 		E    float32           `json:"e,omitempty"`
 		Raw  []byte            `json:"raw"`
-		Arr  [4]byte           `json:"arr"`
+		Arr  []int8            `json:"arr"`
 		Wait time.Duration     `json:"wait"`
 	}
 	type tree struct {

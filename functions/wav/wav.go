@@ -109,8 +109,8 @@ func parseFormat(f []byte) (Info, error) {
 		if name == "" {
 			name = "unknown"
 		}
-		return Info{}, fmt.Errorf("%w: wav: got format code %d (%s), %d bits, %d Hz, %d channels; need 16-bit PCM (format code 1)",
-			functions.ErrInvalid, code, name, sampleBits, rate, channels)
+		return Info{}, fmt.Errorf("%w: wav: got format code %d (%s), %d bits, %d Hz, %d channels; need 16-bit PCM (format code 1) of 1 Hz to %d Hz and a channel or more",
+			functions.ErrInvalid, code, name, sampleBits, rate, channels, maxSampleHz)
 	}
 	return Info{SampleHz: int(rate), Channels: int(channels), Bits: bits}, nil
 }

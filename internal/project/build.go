@@ -155,8 +155,11 @@ func (b *builder) function(ctx context.Context, fn Function) []error {
 	}
 	contract, known := b.contracts[fn.Name]
 	if !known {
-		var err error
-		if contract, err = commandContract(fn); err != nil {
+		in, err := argsSchema(fn.Args)
+		if err != nil {
+			return fault.at("args", err)
+		}
+		if contract, err = commandContract(fn, in); err != nil {
 			return fault.at("artifact", err)
 		}
 	}

@@ -65,6 +65,8 @@ func TestParse_Faults(t *testing.T) {
 		{"source of a command", fn + "kind: wasi, source: b}\n", `f.yaml:2:35: function "a": kind wasi takes an artifact`},
 		{"command without output", fn + "kind: wasi, artifact: b}\n", `f.yaml:2:5: function "a": kind wasi needs out: {file: NAME}`},
 		{"command of two outputs", fn + "kind: wasi, artifact: b, out: {file: o, stdout: true}}\n", `f.yaml:2:45: function "a": kind wasi needs out: {file: NAME} or`},
+		{"arguments of a reactor", fn + "kind: wasm, source: b, args: [x]}\n", `f.yaml:2:44: function "a": args belong to kind wasi only`},
+		{"more memory than there can be", fn + "kind: wasm, source: b, limits: {mem: 5GiB}}\n", `f.yaml:2:52: function "a": a WebAssembly module has at most 4GiB`},
 		{"output of a reactor", fn + "kind: wasm, source: b, out: {stdout: true}}\n", `f.yaml:2:43: function "a": out belongs to kind wasi only`},
 		{"image", fn + "kind: wasm, source: b, image: maybe}\n", `f.yaml:2:45: function "a": image "maybe" is neither auto nor off`},
 		{"encoding", fn + "kind: wasm, artifact: b, encoding: xml}\n", `f.yaml:2:50: function "a": encoding "xml" is neither cbor nor json`},

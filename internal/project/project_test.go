@@ -4,10 +4,15 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/catenary-run/catenary/functions"
 	"github.com/catenary-run/catenary/functions/value"
@@ -96,6 +101,35 @@ functions:
 chains:
   - {name: c, file: c.yaml}
 `
+
+func TestArgsSchema(t *testing.T) {
+	text, blob := &functions.Schema{Type: "string"}, functions.SchemaFor[functions.Blob]()
+	object := func(fields map[string]*functions.Schema) *functions.Schema {
+		return &functions.Schema{Type: "object", Properties: fields, Required: slices.Sorted(maps.Keys(fields))}
+	}
+	for _, tt := range []struct {
+		args []string
+		want *functions.Schema
+		err  string
+	}{
+		{[]string{"say", "-o", "{out}"}, object(map[string]*functions.Schema{}), ""},
+		{[]string{"say", "a{b}c{D}", "{b}"}, object(map[string]*functions.Schema{"b": text, "D": text}), ""},
+		{[]string{"{b|file}", "{{b}}", "{out|file}"}, object(map[string]*functions.Schema{"b": blob, "out": blob}), ""},
+		{[]string{"{b|file}", "{b}"}, object(map[string]*functions.Schema{"b": text}), ""},
+		{[]string{"{b}", "{b|file}"}, object(map[string]*functions.Schema{"b": text}), ""},
+		{[]string{"{it}", "{out}"}, text, ""},
+		{[]string{"{it|file}"}, blob, ""},
+		{[]string{"{it|file}", "{it}"}, text, ""},
+		{[]string{"{it}", "{b}"}, nil, "{it} is the whole input, so there can't be fields beside it: b, it"},
+		{[]string{"say", "{}"}, nil, `argument 1, "{}": {} names no field`},
+		{[]string{"{b"}, nil, `argument 0, "{b": a brace without its partner`},
+	} {
+		got, err := argsSchema(tt.args)
+		if diff := cmp.Diff(tt.want, got); diff != "" || (err == nil) != (tt.err == "") || err != nil && (!strings.Contains(err.Error(), tt.err) || !errors.Is(err, functions.ErrInvalid)) {
+			t.Errorf("%q: error %v, want %q; want- got+\n%s", tt.args, err, tt.err, diff)
+		}
+	}
+}
 
 func TestBuild_Command(t *testing.T) {
 	dir := write(t, map[string]string{FileName: commandProject, "say.wasm": "bytes of say", "c.yaml": "chain: c\nsteps: [{call: say}]\n"})

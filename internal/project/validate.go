@@ -12,6 +12,9 @@ import (
 // errIdle is the fault of limits.idle where nothing comes item by item. Only the types tell, which a build knows.
 var errIdle = errors.New("limits.idle is the time between items, and the input is not a stream; use limits.time")
 
+// maxWASMMem is all that an address of 32 bits reaches.
+const maxWASMMem = 4 << 30
+
 // validate checks what does not need the file system. A manifest and a model check much of it again, but know no places.
 func (f *File) validate() error {
 	v := &validator{named: map[string]string{}}
@@ -81,6 +84,9 @@ func (v *validator) function(fn Function) {
 		if fn.Out != nil {
 			fault("out", ": out belongs to kind wasi only; remove it")
 		}
+		if len(fn.Args) > 0 {
+			fault("args", ": args belong to kind wasi only; remove them")
+		}
 		if fn.Kind == functions.KindPlugin && len(fn.Uses.Models) > 0 {
 			v.fault(fn.Uses.Places.Of("models"), "function %q: a plugin can't use models yet; use kind wasm", fn.Name)
 		}
@@ -88,6 +94,9 @@ func (v *validator) function(fn Function) {
 		fault("", " needs a kind: wasm, wasi or plugin")
 	default:
 		fault("kind", ": kind %q is none of wasm, wasi, plugin", fn.Kind)
+	}
+	if fn.Kind != functions.KindPlugin && fn.Limits.Mem > maxWASMMem {
+		v.fault(fn.Limits.Places.Of("mem"), "function %q: a WebAssembly module has at most 4GiB of memory", fn.Name)
 	}
 	if !slices.Contains([]string{"", "auto", "off"}, fn.Image) {
 		fault("image", ": image %q is neither auto nor off", fn.Image)

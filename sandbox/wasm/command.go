@@ -63,64 +63,52 @@ func parseCommand(m *functions.Manifest) (*command, error) {
 	return cmd, nil
 }
 
-// parseArg cuts an argument at its braces. Two braces stand for one.
+// parseArg reads one argument.
 func (cmd *command) parseArg(arg string) ([]part, error) {
-	var parts []part
-	var text strings.Builder
-	for arg != "" {
-		i := strings.IndexAny(arg, "{}")
-		if i < 0 {
-			text.WriteString(arg)
-			break
-		}
-		text.WriteString(arg[:i])
-		if strings.HasPrefix(arg[i+1:], arg[i:i+1]) {
-			text.WriteByte(arg[i])
-			arg = arg[i+2:]
-			continue
-		}
-		end := strings.IndexByte(arg, '}')
-		if arg[i] == '}' || end < 0 {
-			return nil, errors.New("a brace without its partner; write {{ or }} for a brace")
-		}
-		p, err := cmd.parseField(arg[i+1 : end])
-		if err != nil {
-			return nil, err
-		}
-		parts = append(parts, part{text: text.String()}, p)
-		text.Reset()
-		arg = arg[end+1:]
+	pieces, err := functions.ArgParts(arg)
+	if err != nil {
+		return nil, err
 	}
-	return append(parts, part{text: text.String()}), nil
+	var parts []part
+	for _, piece := range pieces {
+		p := part{text: piece.Text}
+		if piece.Named {
+			if p, err = cmd.parseField(piece); err != nil {
+				return nil, err
+			}
+		}
+		parts = append(parts, p)
+	}
+	return parts, nil
 }
 
-// parseField reads what stands between braces, and checks that the input has it.
-func (cmd *command) parseField(s string) (part, error) {
-	name, how, _ := strings.Cut(s, "|")
-	p := part{field: name, asFile: how == "file"}
-	if how != "" && !p.asFile {
-		return p, fmt.Errorf("{%s}: after the bar only file is known", s)
+// parseField checks that the input has what stands between braces.
+func (cmd *command) parseField(piece functions.ArgPart) (part, error) {
+	name := piece.Field
+	p := part{field: name, asFile: piece.How == "file"}
+	if piece.How != "" && !p.asFile {
+		return p, fmt.Errorf("%s: after the bar only file is known", piece)
 	}
 	schema := cmd.m.In.Schema
 	switch field := schema.Properties[name]; {
 	case field != nil && schema.Format == "":
 		schema = field
 	case name == "out":
-		if cmd.out == "" || how != "" {
+		if cmd.out == "" || p.asFile {
 			return p, errors.New("{out} stands for the output file: set out.file")
 		}
 		p.out = true
 		return p, nil
 	case name != whole:
-		return p, fmt.Errorf("{%s}: the input has no such field", s)
+		return p, fmt.Errorf("%s: the input has no such field", piece)
 	}
 	isBytes := schema.Format == functions.FormatBytes || schema.Format == functions.FormatBlob || schema.Format == functions.FormatAudio
 	isText := !isBytes && (schema.Type == "string" || schema.Type == "integer" || schema.Type == "number" || schema.Type == "boolean")
 	switch {
 	case isBytes && !p.asFile:
-		return p, fmt.Errorf("{%s}: bytes can't be an argument: write {%s|file}", s, name)
+		return p, fmt.Errorf("%s: bytes can't be an argument: write {%s|file}", piece, name)
 	case !isBytes && !isText:
-		return p, fmt.Errorf("{%s}: %s is neither text nor bytes", s, schema)
+		return p, fmt.Errorf("%s: %s is neither text nor bytes", piece, schema)
 	}
 	return p, nil
 }
