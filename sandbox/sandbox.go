@@ -68,3 +68,13 @@ type Instance interface {
 	// Close ends the instance and frees all that it holds. Serve, if it runs, returns. Further calls do nothing.
 	Close() error
 }
+
+// CauseOf returns why the call with this context ends, as its function may know it: what has no code is the business of
+// who runs the server.
+func CauseOf(ctx context.Context) functions.Failure {
+	f := functions.FailureOf(context.Cause(ctx))
+	if f.Code == functions.CodeInternal {
+		return functions.Failure{Code: functions.CodeOf(context.Canceled), Message: "the call was ended"}
+	}
+	return functions.Failure{Code: f.Code, Message: functions.OneLine(f)}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/catenary-run/catenary/sandbox"
 	"github.com/catenary-run/catenary/sandbox/plugin/pluginv1"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 )
 
 // frameBytes is the allowance of a message for all that is not the values and blobs of its item.
@@ -39,10 +41,14 @@ func (i *instance) Serve(ctx context.Context, in functions.Source, out functions
 	}
 	defer i.proc.logs.during(host.Log)()
 
-	stream, err := i.rpc.Handle(call, grpc.MaxCallRecvMsgSize(int(min(i.limits.OutBytes, maxMessage)+frameBytes)))
+	name := strconv.FormatUint(i.calls.Add(1), 10)
+	wire, hangUp := wireContext(call, name)
+	defer hangUp()
+	stream, err := i.rpc.Handle(wire, grpc.MaxCallRecvMsgSize(int(min(i.limits.OutBytes, maxMessage)+frameBytes)))
 	if err != nil {
 		return i.failure(call, err)
 	}
+	ended := make(chan struct{}) // by the plugin, and well
 	input := newInput(stream, i.notices)
 	if i.notices {
 		input.report = functions.Ahead(in)
@@ -57,10 +63,53 @@ func (i *instance) Serve(ctx context.Context, in functions.Source, out functions
 		helpers.Go(func() { input.tell(call, turns) })
 	}
 	helpers.Go(func() { i.watchMemory(call) })
+	helpers.Go(func() {
+		select {
+		case <-call.Done():
+			i.tellEnd(name, sandbox.CauseOf(call))
+			hangUp()
+		case <-ended:
+		}
+	})
 	err = i.receive(call, stream, input, out)
+	if err == nil {
+		close(ended)
+		hangUp()
+	}
 	fail(err) // ends the helpers, and the call if out failed
+	for err != nil { // an implementation that is sending must not wait for room: it would not hear of the end
+		if _, broken := stream.Recv(); broken != nil {
+			break
+		}
+	}
 	helpers.Wait()
 	return err
+}
+
+// endGrace is how long an implementation may take to return when its call ends, before it is hung up on: as long as that
+// of a WASM function.
+const endGrace = 100 * time.Millisecond
+
+// wireContext returns the context of the call's connection. It ends with the deadline of call, which the plugin gets, but
+// not with call: first the plugin has to hear why that ends.
+func wireContext(call context.Context, name string) (context.Context, context.CancelFunc) {
+	wire := metadata.AppendToOutgoingContext(context.WithoutCancel(call), pluginv1.CallHeader, name)
+	if at, ok := call.Deadline(); ok {
+		return context.WithDeadline(wire, at)
+	}
+	return context.WithCancel(wire)
+}
+
+// tellEnd tells the plugin why a call ends, and waits for that. One that does not listen is hung up on all the same.
+func (i *instance) tellEnd(name string, why functions.Failure) {
+	select {
+	case <-i.proc.done:
+		return
+	default:
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), endGrace)
+	defer cancel()
+	_, _ = i.rpc.End(ctx, &pluginv1.EndRequest{Call: name, Code: string(why.Code), Message: why.Message})
 }
 
 const (

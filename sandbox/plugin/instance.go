@@ -50,6 +50,7 @@ type instance struct {
 
 	inStream bool // the input is a stream
 	unary    bool // the output is exactly one item
+	calls    atomic.Uint64
 	notices  bool // the input is a stream, and the plugin says what it has taken of it
 
 	spent      atomic.Bool // a call crashed: no other one may follow

@@ -61,6 +61,7 @@ func RunStreams(t *testing.T, cfg StreamConfig) {
 		{"Interrupt", s.testInterrupt},
 		{"Waits", s.testWaits},
 		{"Cancel", s.testCancel},
+		{"Cause", s.testCause},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, code) })
 	}
@@ -313,6 +314,33 @@ func (a *awaited) await(t *testing.T, what string, is func(functions.Waits) bool
 			t.Fatalf("waited for %s", what)
 		}
 		time.Sleep(time.Millisecond)
+	}
+}
+
+// A function hears why its call ends, in its context, and how long it may take.
+func (s *streams) testCause(t *testing.T, code sandbox.Code) {
+	inst := start(t, code)
+	for cause, want := range map[error]string{
+		fmt.Errorf("%w: the caller hung up", context.Canceled):         "the caller hung up, deadline false",
+		fmt.Errorf("%w: the caller's limit", context.DeadlineExceeded): "the caller's limit, deadline true",
+		errors.New("open /a/secret: no such file"):                     "the call was ended, deadline false",
+	} {
+		host := &streamHost{}
+		r := serveStream(t, inst, host)
+		r.send(fixture.In{Do: fixture.Work}, functions.Item{})
+		host.await(t, fixture.Ready)
+		r.cancel(cause)
+		if err := r.end(); err != cause {
+			t.Errorf("got %v, want the cause", err)
+		}
+		if n, _ := host.count(fixture.Ended); n != 1 {
+			t.Errorf("%v: the function logs %v", cause, host.lines)
+		} else if n, _ := host.count(want); n != 1 {
+			t.Errorf("%v: the function logs %v, want %q", cause, host.lines, want)
+		}
+		if err := inst.Reset(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package wasm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -146,7 +147,13 @@ func begin(t *testing.T, inst sandbox.Instance, host functions.Host, first contr
 // beginItem is begin with a whole item.
 func beginItem(t *testing.T, inst sandbox.Instance, host functions.Host, first functions.Item) *duplexCall {
 	t.Helper()
-	ctx, cancel := context.WithCancelCause(t.Context())
+	return beginUnder(t, t.Context(), inst, host, first)
+}
+
+// beginUnder is begin with a context to run under.
+func beginUnder(t *testing.T, ctx context.Context, inst sandbox.Instance, host functions.Host, first functions.Item) *duplexCall {
+	t.Helper()
+	ctx, cancel := context.WithCancelCause(ctx)
 	d := &duplexCall{t, functions.NewStream(0, 0), functions.NewStream(0, 0), cancel}
 	var served sync.WaitGroup
 	t.Cleanup(func() {
@@ -357,7 +364,7 @@ func TestDuplex_Cancel(t *testing.T) {
 				untilParked(t, 1)
 				d.end(why)
 				// By the input, or by the turns, whose reader may run first and ends its context.
-				if line := host.logged(t, "told: "); !strings.Contains(line, "(errno 11)") {
+				if line := host.logged(t, "told: "); !strings.Contains(line, "(errno 11)") && line != "told: the call was ended" {
 					t.Errorf("the guest is told %q, want errno 11", line)
 				}
 				if err := d.ended(); !errors.Is(err, why) {
@@ -380,6 +387,34 @@ func TestDuplex_Cancel(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A guest knows how much time it has, and why its call ends: the context that it got says so.
+func TestDuplex_DeadlineAndCause(t *testing.T) {
+	inst := newInstance(t, loadDuplex(t, nil))
+	for cause, want := range map[error]string{
+		fmt.Errorf("%w: the caller's limit", context.DeadlineExceeded): "cause: context deadline exceeded: the caller's limit, deadline true",
+		fmt.Errorf("%w: the caller hung up", context.Canceled):         "cause: context canceled: the caller hung up, deadline false",
+		errors.New("open /secret: no such file"):                       "cause: the call was ended, deadline false",
+	} {
+		limit, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
+		host := newDuplexHost()
+		d := beginUnder(t, limit, inst, host, functions.Item{Value: encodeValue(t, contract.In{Do: contract.Park})})
+		var seconds int
+		if _, err := fmt.Sscanf(host.logged(t, "has seconds: "), "has seconds: %d", &seconds); err != nil || seconds < 3600 || seconds > 7200 {
+			t.Errorf("it has %d s left, %v", seconds, err)
+		}
+		host.logged(t, "parks")
+		d.end(cause)
+		if got := host.logged(t, "cause: "); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		if err := d.ended(); err != cause {
+			t.Errorf("got %v, want the cause", err)
+		}
+		check(t, inst.Reset(t.Context()))
+		cancel()
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/catenary-run/catenary/functions"
+	"github.com/catenary-run/catenary/sandbox"
 	"github.com/catenary-run/catenary/sandbox/wasm/abi"
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -187,6 +188,26 @@ var catenaryFuncs = map[string]hostFunc{
 			return
 		}
 		s[0] = api.EncodeI32(c.open(string(mem.view(uint32(s[0]), uint32(s[1])))))
+	}},
+	"deadline": {":I", func(c *call, _ guestMemory, s []uint64) {
+		s[0] = api.EncodeI64(abi.NoDeadline)
+		if at, ok := c.ctx.Deadline(); ok {
+			s[0] = api.EncodeI64(max(0, int64(time.Until(at))))
+		}
+	}},
+	"cause": {"ii:I", func(c *call, mem guestMemory, s []uint64) {
+		if !c.ended() {
+			s[0] = api.EncodeI64(abi.RecvAgain)
+			return
+		}
+		text, err := c.encode(sandbox.CauseOf(c.ctx))
+		if err != nil {
+			c.abort(err)
+		}
+		if len(text) <= int(uint32(s[1])) {
+			copy(mem.view(uint32(s[0]), uint32(len(text))), text)
+		}
+		s[0] = uint64(len(text))
 	}},
 	"log": {"iii:", func(c *call, mem guestMemory, s []uint64) {
 		level := slog.Level(int32(s[0]))

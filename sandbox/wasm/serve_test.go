@@ -45,7 +45,7 @@ func TestLimitCall(t *testing.T) {
 
 // The limit of a stream and the end of its caller's patience reach a guest that computes and one that waits.
 func TestDuplex_Deadline(t *testing.T) {
-	code := loadDuplex(t, func(m *functions.Manifest) { m.Limits.Time = 50 * time.Millisecond })
+	code := loadDuplex(t, func(m *functions.Manifest) { m.Limits.Time = 500 * time.Millisecond })
 	for _, do := range []string{contract.Park, contract.Gosched, contract.Deaf} {
 		t.Run(do, func(t *testing.T) {
 			inst := newInstance(t, code)

@@ -26,7 +26,7 @@ func ServeDuplex[I, O any](f sdk.Func[sdk.Stream[I], sdk.Stream[O]], impl sdk.Du
 // duplex serves a call whose waits are Go's: the call's own descriptors do not block, and neither do those of env.
 func duplex(handle sdk.Handler) func(in, out int32) error {
 	return func(in, out int32) (err error) {
-		ctx, cancel := context.WithCancelCause(context.Background())
+		ctx, cancel := context.WithCancelCause(callContext{context.Background()})
 		defer cancel(nil)
 		env := &duplexEnv{cancel: cancel, turns: functions.NewTurns()}
 		src, err := env.wait(in)
@@ -304,10 +304,10 @@ func (d *descriptor) send(ctx context.Context, item []byte, what string) error {
 	return err
 }
 
-// failed returns err, after which the call's context ends if the call does.
+// failed returns err, after which the call's context ends if the call does, with the host's cause.
 func (d *descriptor) failed(err error) error {
 	if errors.Is(err, context.Canceled) {
-		d.env.cancel(err)
+		d.env.cancel(causeOfEnd())
 	}
 	return err
 }

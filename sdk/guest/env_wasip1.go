@@ -34,6 +34,14 @@ func itemMark(fd int32, turn, ns int64) uint32
 //go:noescape
 func hostOpen(req unsafe.Pointer, n uint32) int32
 
+//go:wasmimport catenary_v1 deadline
+//go:noescape
+func hostDeadline() int64
+
+//go:wasmimport catenary_v1 cause
+//go:noescape
+func hostCause(buf unsafe.Pointer, n uint32) int64
+
 //go:wasmimport catenary_v1 log
 //go:noescape
 func hostLog(level int32, buf unsafe.Pointer, n uint32)
@@ -189,6 +197,33 @@ func (e *edges) Send(_ context.Context, it functions.Item) error {
 		}
 	}
 	return send(e.out, it.Value, "send to the output")
+}
+
+// callContext is a call's context as far as the host knows it: it asks only when somebody wants to know.
+type callContext struct{ context.Context }
+
+// Deadline implements context.Context.
+func (callContext) Deadline() (time.Time, bool) {
+	left := hostDeadline()
+	if left == abi.NoDeadline {
+		return time.Time{}, false
+	}
+	return time.Now().Add(time.Duration(left)), true
+}
+
+// causeOfEnd returns why the host ends the call, as an error that wraps the sentinel of its code.
+func causeOfEnd() error {
+	f := functions.Failure{Code: functions.CodeOf(context.Canceled), Message: "the call was ended"}
+	buf := make([]byte, stdItem)
+	n := hostCause(ptr(buf), uint32(len(buf)))
+	if n > int64(len(buf)) {
+		buf = make([]byte, n)
+		n = hostCause(ptr(buf), uint32(n))
+	}
+	if n > 0 {
+		_ = value.Decode(buf[:n], &f) // what can't be read leaves what is true of every end
+	}
+	return &f
 }
 
 // env is what the host offers, as sdk.Env.

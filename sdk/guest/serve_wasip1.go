@@ -31,7 +31,7 @@ func Serve[I, O any](f sdk.Func[I, O], impl func(context.Context, I) (O, error))
 	handle := sdk.NewHandler(value.Codec{}, f, impl)
 	serve(function{call: func(in, out int32) error {
 		e := &edges{in: in, out: out}
-		return handle(sdk.WithEnv(context.Background(), env{}), e, e)
+		return handle(sdk.WithEnv(callContext{context.Background()}, env{}), e, e)
 	}})
 }
 

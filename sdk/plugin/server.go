@@ -16,6 +16,7 @@ import (
 	"github.com/catenary-run/catenary/sdk"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
 
@@ -28,6 +29,15 @@ type server struct {
 	output   sync.Once
 	running  atomic.Int32
 	readers  sync.WaitGroup // of the inputs that are streams
+
+	mu    sync.Mutex // guards calls
+	calls map[string]runningCall
+}
+
+// runningCall is a call that End can end.
+type runningCall struct {
+	end   context.CancelCauseFunc
+	ended chan struct{}
 }
 
 // Describe says what the process serves.
@@ -44,6 +54,45 @@ func (s *server) Describe(context.Context, *pluginv1.DescribeRequest) (*pluginv1
 		Name: s.contract.Name, InSchema: in, OutSchema: out, InStream: s.contract.In.Stream, OutStream: s.contract.Out.Stream,
 		Turns: s.contract.Turns, Notices: s.contract.In.Stream,
 	}, nil
+}
+
+// End ends the context of a call and returns when the implementation has, or the node waits no more.
+func (s *server) End(ctx context.Context, req *pluginv1.EndRequest) (*pluginv1.EndResponse, error) {
+	s.mu.Lock()
+	call, running := s.calls[req.GetCall()]
+	s.mu.Unlock()
+	if running {
+		call.end(&functions.Failure{Code: functions.Code(req.GetCode()), Message: req.GetMessage()})
+		select {
+		case <-call.ended:
+		case <-ctx.Done():
+		}
+	}
+	return &pluginv1.EndResponse{}, nil
+}
+
+// callContext returns the context of a call, which End may end until forget is called.
+func (s *server) callContext(ctx context.Context) (_ context.Context, forget func()) {
+	ctx, end := context.WithCancelCause(ctx)
+	header, _ := metadata.FromIncomingContext(ctx)
+	names := header.Get(pluginv1.CallHeader)
+	if len(names) != 1 {
+		return ctx, func() { end(nil) }
+	}
+	call := runningCall{end, make(chan struct{})}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.calls == nil {
+		s.calls = map[string]runningCall{}
+	}
+	s.calls[names[0]] = call
+	return ctx, func() {
+		s.mu.Lock()
+		delete(s.calls, names[0])
+		s.mu.Unlock()
+		end(nil)
+		close(call.ended)
+	}
 }
 
 // Health says that the process can serve, and how many calls still run.
@@ -69,7 +118,9 @@ func (s *server) Handle(stream grpc.BidiStreamingServer[pluginv1.Item, pluginv1.
 		defer notices.Wait()
 		defer close(done)
 	}
-	ctx := sdk.WithEnv(stream.Context(), env)
+	ctx, forget := s.callContext(stream.Context())
+	defer forget()
+	ctx = sdk.WithEnv(ctx, env)
 	err := s.guard(func() error { return s.handle(ctx, in, out) })
 	if err != nil && ctx.Err() != nil && !errors.As(err, new(*crash)) {
 		// Whatever the implementation made of it, the call was ended from outside.

@@ -8,6 +8,8 @@ const (
 	CookieValue     = "catenary.plugin.v1"
 	// PluginName is the name under which go-plugin knows the service on both sides. It is not on the wire.
 	PluginName = "function"
+	// CallHeader names a call of Handle, so that End can't meet another one.
+	CallHeader = "catenary-call"
 )
 
 // MemEnv is the environment variable that tells a plugin its memory limit in bytes.

@@ -376,6 +376,102 @@ func (x *DescribeResponse) GetNotices() bool {
 	return false
 }
 
+type EndRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Call          string                 `protobuf:"bytes,1,opt,name=call,proto3" json:"call,omitempty"` // as in the header catenary-call of Handle
+	Code          string                 `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"` // of the cause
+	Message       string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndRequest) Reset() {
+	*x = EndRequest{}
+	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndRequest) ProtoMessage() {}
+
+func (x *EndRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndRequest.ProtoReflect.Descriptor instead.
+func (*EndRequest) Descriptor() ([]byte, []int) {
+	return file_sandbox_plugin_pluginv1_plugin_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *EndRequest) GetCall() string {
+	if x != nil {
+		return x.Call
+	}
+	return ""
+}
+
+func (x *EndRequest) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *EndRequest) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+type EndResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndResponse) Reset() {
+	*x = EndResponse{}
+	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndResponse) ProtoMessage() {}
+
+func (x *EndResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndResponse.ProtoReflect.Descriptor instead.
+func (*EndResponse) Descriptor() ([]byte, []int) {
+	return file_sandbox_plugin_pluginv1_plugin_proto_rawDescGZIP(), []int{6}
+}
+
 type HealthRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -384,7 +480,7 @@ type HealthRequest struct {
 
 func (x *HealthRequest) Reset() {
 	*x = HealthRequest{}
-	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[5]
+	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -396,7 +492,7 @@ func (x *HealthRequest) String() string {
 func (*HealthRequest) ProtoMessage() {}
 
 func (x *HealthRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[5]
+	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -409,7 +505,7 @@ func (x *HealthRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthRequest.ProtoReflect.Descriptor instead.
 func (*HealthRequest) Descriptor() ([]byte, []int) {
-	return file_sandbox_plugin_pluginv1_plugin_proto_rawDescGZIP(), []int{5}
+	return file_sandbox_plugin_pluginv1_plugin_proto_rawDescGZIP(), []int{7}
 }
 
 type HealthResponse struct {
@@ -422,7 +518,7 @@ type HealthResponse struct {
 
 func (x *HealthResponse) Reset() {
 	*x = HealthResponse{}
-	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[6]
+	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -434,7 +530,7 @@ func (x *HealthResponse) String() string {
 func (*HealthResponse) ProtoMessage() {}
 
 func (x *HealthResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[6]
+	mi := &file_sandbox_plugin_pluginv1_plugin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -447,7 +543,7 @@ func (x *HealthResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthResponse.ProtoReflect.Descriptor instead.
 func (*HealthResponse) Descriptor() ([]byte, []int) {
-	return file_sandbox_plugin_pluginv1_plugin_proto_rawDescGZIP(), []int{6}
+	return file_sandbox_plugin_pluginv1_plugin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *HealthResponse) GetRunning() uint32 {
@@ -490,13 +586,20 @@ const file_sandbox_plugin_pluginv1_plugin_proto_rawDesc = "" +
 	"out_stream\x18\x04 \x01(\bR\toutStream\x12\x1b\n" +
 	"\tin_stream\x18\x05 \x01(\bR\binStream\x12\x14\n" +
 	"\x05turns\x18\x06 \x01(\bR\x05turns\x12\x18\n" +
-	"\anotices\x18\a \x01(\bR\anotices\"\x0f\n" +
+	"\anotices\x18\a \x01(\bR\anotices\"N\n" +
+	"\n" +
+	"EndRequest\x12\x12\n" +
+	"\x04call\x18\x01 \x01(\tR\x04call\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\r\n" +
+	"\vEndResponse\"\x0f\n" +
 	"\rHealthRequest\"*\n" +
 	"\x0eHealthResponse\x12\x18\n" +
-	"\arunning\x18\x01 \x01(\rR\arunning2\xf2\x01\n" +
+	"\arunning\x18\x01 \x01(\rR\arunning2\xba\x02\n" +
 	"\x06Plugin\x12U\n" +
 	"\bDescribe\x12#.catenary.plugin.v1.DescribeRequest\x1a$.catenary.plugin.v1.DescribeResponse\x12@\n" +
-	"\x06Handle\x12\x18.catenary.plugin.v1.Item\x1a\x18.catenary.plugin.v1.Item(\x010\x01\x12O\n" +
+	"\x06Handle\x12\x18.catenary.plugin.v1.Item\x1a\x18.catenary.plugin.v1.Item(\x010\x01\x12F\n" +
+	"\x03End\x12\x1e.catenary.plugin.v1.EndRequest\x1a\x1f.catenary.plugin.v1.EndResponse\x12O\n" +
 	"\x06Health\x12!.catenary.plugin.v1.HealthRequest\x1a\".catenary.plugin.v1.HealthResponseBCZAgithub.com/catenary-run/catenary/sandbox/plugin/pluginv1;pluginv1b\x06proto3"
 
 var (
@@ -511,27 +614,31 @@ func file_sandbox_plugin_pluginv1_plugin_proto_rawDescGZIP() []byte {
 	return file_sandbox_plugin_pluginv1_plugin_proto_rawDescData
 }
 
-var file_sandbox_plugin_pluginv1_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_sandbox_plugin_pluginv1_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_sandbox_plugin_pluginv1_plugin_proto_goTypes = []any{
 	(*Item)(nil),             // 0: catenary.plugin.v1.Item
 	(*Waits)(nil),            // 1: catenary.plugin.v1.Waits
 	(*Blob)(nil),             // 2: catenary.plugin.v1.Blob
 	(*DescribeRequest)(nil),  // 3: catenary.plugin.v1.DescribeRequest
 	(*DescribeResponse)(nil), // 4: catenary.plugin.v1.DescribeResponse
-	(*HealthRequest)(nil),    // 5: catenary.plugin.v1.HealthRequest
-	(*HealthResponse)(nil),   // 6: catenary.plugin.v1.HealthResponse
+	(*EndRequest)(nil),       // 5: catenary.plugin.v1.EndRequest
+	(*EndResponse)(nil),      // 6: catenary.plugin.v1.EndResponse
+	(*HealthRequest)(nil),    // 7: catenary.plugin.v1.HealthRequest
+	(*HealthResponse)(nil),   // 8: catenary.plugin.v1.HealthResponse
 }
 var file_sandbox_plugin_pluginv1_plugin_proto_depIdxs = []int32{
 	2, // 0: catenary.plugin.v1.Item.blobs:type_name -> catenary.plugin.v1.Blob
 	1, // 1: catenary.plugin.v1.Item.waits:type_name -> catenary.plugin.v1.Waits
 	3, // 2: catenary.plugin.v1.Plugin.Describe:input_type -> catenary.plugin.v1.DescribeRequest
 	0, // 3: catenary.plugin.v1.Plugin.Handle:input_type -> catenary.plugin.v1.Item
-	5, // 4: catenary.plugin.v1.Plugin.Health:input_type -> catenary.plugin.v1.HealthRequest
-	4, // 5: catenary.plugin.v1.Plugin.Describe:output_type -> catenary.plugin.v1.DescribeResponse
-	0, // 6: catenary.plugin.v1.Plugin.Handle:output_type -> catenary.plugin.v1.Item
-	6, // 7: catenary.plugin.v1.Plugin.Health:output_type -> catenary.plugin.v1.HealthResponse
-	5, // [5:8] is the sub-list for method output_type
-	2, // [2:5] is the sub-list for method input_type
+	5, // 4: catenary.plugin.v1.Plugin.End:input_type -> catenary.plugin.v1.EndRequest
+	7, // 5: catenary.plugin.v1.Plugin.Health:input_type -> catenary.plugin.v1.HealthRequest
+	4, // 6: catenary.plugin.v1.Plugin.Describe:output_type -> catenary.plugin.v1.DescribeResponse
+	0, // 7: catenary.plugin.v1.Plugin.Handle:output_type -> catenary.plugin.v1.Item
+	6, // 8: catenary.plugin.v1.Plugin.End:output_type -> catenary.plugin.v1.EndResponse
+	8, // 9: catenary.plugin.v1.Plugin.Health:output_type -> catenary.plugin.v1.HealthResponse
+	6, // [6:10] is the sub-list for method output_type
+	2, // [2:6] is the sub-list for method input_type
 	2, // [2:2] is the sub-list for extension type_name
 	2, // [2:2] is the sub-list for extension extendee
 	0, // [0:2] is the sub-list for field type_name
@@ -548,7 +655,7 @@ func file_sandbox_plugin_pluginv1_plugin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sandbox_plugin_pluginv1_plugin_proto_rawDesc), len(file_sandbox_plugin_pluginv1_plugin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -24,6 +24,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Plugin_Describe_FullMethodName = "/catenary.plugin.v1.Plugin/Describe"
 	Plugin_Handle_FullMethodName   = "/catenary.plugin.v1.Plugin/Handle"
+	Plugin_End_FullMethodName      = "/catenary.plugin.v1.Plugin/End"
 	Plugin_Health_FullMethodName   = "/catenary.plugin.v1.Plugin/Health"
 )
 
@@ -38,6 +39,9 @@ type PluginClient interface {
 	// for a bad input, PermissionDenied for a use that is not declared, Aborted if it ended with a turn that was
 	// interrupted, Internal if the code crashed (the process is not used again), Unknown for any other failure.
 	Handle(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Item, Item], error)
+	// End ends the context of a call of Handle, with a cause, and answers when the implementation has returned. The node
+	// hangs up on the call when it has the answer, or does not wait for it any more.
+	End(ctx context.Context, in *EndRequest, opts ...grpc.CallOption) (*EndResponse, error)
 	// Health answers while the process can serve.
 	Health(ctx context.Context, in *HealthRequest, opts ...grpc.CallOption) (*HealthResponse, error)
 }
@@ -73,6 +77,16 @@ func (c *pluginClient) Handle(ctx context.Context, opts ...grpc.CallOption) (grp
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Plugin_HandleClient = grpc.BidiStreamingClient[Item, Item]
 
+func (c *pluginClient) End(ctx context.Context, in *EndRequest, opts ...grpc.CallOption) (*EndResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EndResponse)
+	err := c.cc.Invoke(ctx, Plugin_End_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *pluginClient) Health(ctx context.Context, in *HealthRequest, opts ...grpc.CallOption) (*HealthResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(HealthResponse)
@@ -94,6 +108,9 @@ type PluginServer interface {
 	// for a bad input, PermissionDenied for a use that is not declared, Aborted if it ended with a turn that was
 	// interrupted, Internal if the code crashed (the process is not used again), Unknown for any other failure.
 	Handle(grpc.BidiStreamingServer[Item, Item]) error
+	// End ends the context of a call of Handle, with a cause, and answers when the implementation has returned. The node
+	// hangs up on the call when it has the answer, or does not wait for it any more.
+	End(context.Context, *EndRequest) (*EndResponse, error)
 	// Health answers while the process can serve.
 	Health(context.Context, *HealthRequest) (*HealthResponse, error)
 	mustEmbedUnimplementedPluginServer()
@@ -111,6 +128,9 @@ func (UnimplementedPluginServer) Describe(context.Context, *DescribeRequest) (*D
 }
 func (UnimplementedPluginServer) Handle(grpc.BidiStreamingServer[Item, Item]) error {
 	return status.Error(codes.Unimplemented, "method Handle not implemented")
+}
+func (UnimplementedPluginServer) End(context.Context, *EndRequest) (*EndResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method End not implemented")
 }
 func (UnimplementedPluginServer) Health(context.Context, *HealthRequest) (*HealthResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Health not implemented")
@@ -161,6 +181,24 @@ func _Plugin_Handle_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Plugin_HandleServer = grpc.BidiStreamingServer[Item, Item]
 
+func _Plugin_End_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EndRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PluginServer).End(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Plugin_End_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PluginServer).End(ctx, req.(*EndRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Plugin_Health_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(HealthRequest)
 	if err := dec(in); err != nil {
@@ -189,6 +227,10 @@ var Plugin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Describe",
 			Handler:    _Plugin_Describe_Handler,
+		},
+		{
+			MethodName: "End",
+			Handler:    _Plugin_End_Handler,
 		},
 		{
 			MethodName: "Health",

@@ -38,6 +38,9 @@ const (
 	RecvFailed = -3 // failed, or no such descriptor: item_info says why
 )
 
+// NoDeadline is what deadline returns for a call that may go on for ever.
+const NoDeadline = -1
+
 // Errnos of WASI preview 1 that item_send, item_info, item_mark and open return.
 const (
 	Success  = 0

@@ -57,6 +57,12 @@ CATENARY_IMPORT(item_mark) int32_t catenary_item_mark(int32_t fd, int64_t turn, 
 /* Opens "model:NAME", "blob:DIGEST", "newblob:TYPE" or "turns:". A descriptor, or a negative errno. */
 CATENARY_IMPORT(open) int32_t catenary_open(const char *request, uint32_t len);
 
+/* Nanoseconds that the call has left, or -1 if nothing limits it. */
+CATENARY_IMPORT(deadline) int64_t catenary_deadline(void);
+
+/* Why the call is ending, a {code, message} in the manifest's encoding: its size, as catenary_item_recv; -1 if it is not. */
+CATENARY_IMPORT(cause) int64_t catenary_cause(void *buf, uint32_t cap);
+
 /* Writes one line to the server's log. */
 CATENARY_IMPORT(log) void catenary_log(int32_t level, const char *buf, uint32_t len);
 

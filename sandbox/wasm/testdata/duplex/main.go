@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -77,8 +78,14 @@ func serve(ctx context.Context, r *sdk.Receiver[in], s *sdk.Sender[out]) error {
 	case contract.Last:
 		return c.generate(ctx)
 	case contract.Park:
+		if at, ok := ctx.Deadline(); ok {
+			c.log("has seconds: " + strconv.Itoa(int(time.Until(at).Seconds())))
+		}
 		c.log("parks")
 		_, err := r.Recv(ctx)
+		<-ctx.Done()
+		cause := context.Cause(ctx)
+		c.log(fmt.Sprintf("cause: %v, deadline %t", cause, errors.Is(cause, context.DeadlineExceeded)))
 		c.log("told: " + err.Error())
 		return err
 	case contract.Deaf:
