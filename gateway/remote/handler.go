@@ -51,13 +51,7 @@ func (h *handler) Invoke(ctx context.Context, stream *invokeStream) error {
 		}
 		return nil
 	})
-	src := &reporting{in: in, rep: rep, changed: make(chan struct{}, 1)}
-	var telling sync.WaitGroup
-	ended := make(chan struct{})
-	telling.Go(func() { functions.TellWaits(ended, src.changed, src.waited, rep.tellWaits) })
-	timing, err := h.node.Invoke(ctx, call, src, out)
-	close(ended)
-	telling.Wait()
+	timing, err := h.invoke(ctx, call, &reporting{in: in, rep: rep, changed: make(chan struct{}, 1)}, out)
 	in.CloseRecv(nil) // what still comes is dropped
 	end := &catenaryv1.InvokeEnd{Error: catenaryv1.NewFailure(err), Timing: catenaryv1.NewTiming(call.Step, timing)}
 	sendErr := rep.send(&catenaryv1.InvokeResponse{Kind: &catenaryv1.InvokeResponse_End{End: end}})
@@ -67,6 +61,16 @@ func (h *handler) Invoke(ctx context.Context, stream *invokeStream) error {
 		return gone(ctx, sendErr)
 	}
 	return nil
+}
+
+// invoke makes the call, and tells meanwhile how long the function waits.
+func (h *handler) invoke(ctx context.Context, call functions.Call, in *reporting, out functions.Sink) (functions.Timing, error) {
+	var telling sync.WaitGroup
+	defer telling.Wait()
+	ended := make(chan struct{})
+	defer close(ended) // also when the node panics
+	telling.Go(func() { functions.TellWaits(ended, in.changed, in.waited, in.rep.tellWaits) })
+	return h.node.Invoke(ctx, call, in, out)
 }
 
 // openCall reads the first message.
