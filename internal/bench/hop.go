@@ -51,6 +51,12 @@ func benchHop(ctx context.Context, rec *recorder) error {
 		return err
 	}
 	defer stop()
+	bare, stop, err := startPlugins()
+	defer stop()
+	if err != nil {
+		return err
+	}
+	peers = append(peers, bare)
 
 	arms := []hopArm{{"goroutines and channels", hopLines{1: channels(1), longChain: channels(longChain)}}}
 	for _, kind := range []struct{ name, how, mode string }{
@@ -85,6 +91,9 @@ func benchHop(ctx context.Context, rec *recorder) error {
 	}
 	for _, p := range peers {
 		rec.ratio(p.name+": a hop / that of WASM steps, one value", p.name+": a hop", "WASM steps, one value: a hop")
+	}
+	for _, how := range []string{"one value", "an item of a stream"} {
+		rec.ratio("plugin steps, "+how+": a hop / that of a bare go-plugin", "plugin steps, "+how+": a hop", bare.name+": a hop")
 	}
 	return nil
 }

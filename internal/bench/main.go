@@ -58,6 +58,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) > 0 && args[0] == peerArg {
 		return echoService()
 	}
+	if len(args) > 0 && args[0] == pluginArg {
+		servePlugin()
+		return nil
+	}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	jsonFile := flags.String("json", "", "write the rows to this `file`, too")
