@@ -80,6 +80,8 @@ func (p *plain) host(ctx context.Context) error {
 	})
 	export("item_mark", []api.ValueType{i32, i64, i64}, []api.ValueType{i32}, func(_ context.Context, _ api.Module, s []uint64) { s[0] = abi.Success })
 	export("open", []api.ValueType{i32, i32}, []api.ValueType{i32}, func(_ context.Context, _ api.Module, s []uint64) { s[0] = api.EncodeI32(-abi.NoSys) })
+	export("deadline", nil, []api.ValueType{i64}, func(_ context.Context, _ api.Module, s []uint64) { s[0] = api.EncodeI64(abi.NoDeadline) })
+	export("cause", []api.ValueType{i32, i32}, []api.ValueType{i64}, func(_ context.Context, _ api.Module, s []uint64) { s[0] = api.EncodeI64(abi.RecvAgain) })
 	export("log", []api.ValueType{i32, i32, i32}, nil, func(context.Context, api.Module, []uint64) {})
 	export("fail", []api.ValueType{i32, i32}, nil, func(context.Context, api.Module, []uint64) {})
 	_, err := b.Instantiate(ctx)

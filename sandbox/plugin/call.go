@@ -76,7 +76,7 @@ func (i *instance) Serve(ctx context.Context, in functions.Source, out functions
 		close(ended)
 		hangUp()
 	}
-	fail(err) // ends the helpers, and the call if out failed
+	fail(err)        // ends the helpers, and the call if out failed
 	for err != nil { // an implementation that is sending must not wait for room: it would not hear of the end
 		if _, broken := stream.Recv(); broken != nil {
 			break

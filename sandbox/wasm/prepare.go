@@ -20,7 +20,7 @@ import (
 )
 
 // layout is raised when what Prepare leaves changes its meaning: other code in rewrite, another order of the boot.
-const layout = 2
+const layout = 3
 
 // engine names all that makes what one build of this program has prepared useless to another.
 func engine() string {

@@ -1,6 +1,6 @@
 package rewrite
 
-// fuelCheck returns the code that stands at every loop header and function entry:
+// fuelCheck returns the code that stands at every loop header, and at every function entry that is not one:
 //
 //	fuel--
 //	if fuel <= 0 { yield(); fuel = slice }
@@ -48,7 +48,9 @@ func (w *rewriter) code(r *reader) []byte {
 			r.valueType()
 		}
 		body = append(body[:0], r.b[start:r.i]...)
-		body = append(body, check...)
+		if !loopsAtOnce(*r) {
+			body = append(body, check...)
+		}
 		body = w.instructions(r, i, check, body)
 		r.leave(inner, "a function")
 		out = appendU32(out, uint32(len(body)))
@@ -56,6 +58,31 @@ func (w *rewriter) code(r *reader) []byte {
 	}
 	r.leave(outer, sectionNames[secCode])
 	return out
+}
+
+// loopsAtOnce reports whether the function's code, which r stands at, comes to a loop before anything that may branch or
+// call. Then the check at the loop's header is one for the entry, too: every function of Go's begins with such a loop.
+func loopsAtOnce(r reader) bool {
+	for r.i < len(r.b) && r.err == nil {
+		op := r.b[r.i]
+		r.i++
+		switch {
+		case op == opLoop:
+			return true
+		case op == opBlock:
+			r.blockType()
+		case op >= 0x20 && op <= 0x22, op == opGlobalGet, op == opGlobalSet, op == opI32Const: // 0x20 to 0x22: local variables
+			r.number(size32)
+		case op == opI64Const:
+			r.number(size64)
+		case op >= 0x28 && op <= 0x3e: // loads and stores
+			r.memArg()
+		case op >= 0x45 && op <= 0xc4: // arithmetic
+		default:
+			return false
+		}
+	}
+	return false
 }
 
 // instructions copies the instructions up to the limit of r to out, with functions renumbered and a check at every

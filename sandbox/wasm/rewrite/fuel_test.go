@@ -3,6 +3,7 @@ package rewrite
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/tetratelabs/wazero/api"
@@ -18,8 +19,36 @@ func TestFuel_YieldsByCount(t *testing.T) {
 		if _, err := in.ExportedFunction("loop").Call(t.Context(), rounds); err != nil {
 			t.Fatal(err)
 		}
-		if want := int(rounds+1) / slice; yields != want { // one for the entry
+		if want := int(rounds) / slice; yields != want {
 			t.Errorf("%d rounds: got %d yields, want %d", rounds, yields, want)
+		}
+	}
+}
+
+// TestFuel_OneCheckForEntryAndLoop: a function that comes to a loop at once has no check beside the loop's, and any other
+// one has.
+func TestFuel_OneCheckForEntryAndLoop(t *testing.T) {
+	loop := []byte{opLoop, typeEmpty, opEnd}
+	for name, tt := range map[string]struct {
+		before []byte
+		checks int
+	}{
+		"nothing before it": {nil, 1},
+		"in a block":        {[]byte{opBlock, typeEmpty, opEnd}, 2},                    // what ends a block may have been jumped to
+		"numbers":           {[]byte{opI32Const, 1, opI32Const, 2, opI32Add, 0x1a}, 2}, // drop is not looked at
+		"a store":           {[]byte{opI32Const, 0, opI32Const, 2, 0x36, 2, 0}, 1},
+		"a branch":          {[]byte{opI32Const, 0, opIf, typeEmpty, opEnd}, 2},
+		"a call":            {[]byte{opI32Const, 1, opIf, typeEmpty, 0x0f, opEnd, opCall, 0}, 1}, // it returns before the loop
+	} {
+		checks := 0
+		code := slices.Concat(tt.before, loop)
+		wasm := module(vec(secType, typeVoid), vec(secFunction, []byte{0}), onePage, vec(secExport, exported("run", KindFunc, 0)), vec(secCode, body(code...)))
+		in := boot(t, host(t, func() { checks++ }), mustRewrite(t, wasm, Options{FuelSlice: 1}))
+		if _, err := in.ExportedFunction("run").Call(t.Context()); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if checks != tt.checks {
+			t.Errorf("%s: %d checks, want %d", name, checks, tt.checks)
 		}
 	}
 }
@@ -74,7 +103,7 @@ func TestFuel_AfterAPanicInTheYield(t *testing.T) {
 	if _, err := in.ExportedFunction("loop").Call(ctx, 1); err != nil {
 		t.Fatal(err)
 	}
-	if got := int32(fuel.Get()); yields != 4 || got != 99 { // refilled at the entry, one taken by the loop
+	if got := int32(fuel.Get()); yields != 4 || got != 100 { // the only check refilled it
 		t.Errorf("after the yield returned: got %d yields and fuel %d", yields, got)
 	}
 	fuel.Set(7)
