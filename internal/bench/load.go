@@ -46,7 +46,7 @@ func newRecord() record {
 		ID: 4711, Name: "a record of about one kilobyte", Score: 0.375,
 		Tags: []string{"speech", "english", "short"}, Options: map[string]string{"voice": "slt", "rate": "16000", "format": "wav"},
 	}
-	for i := range 14 {
+	for i := range 23 {
 		at := float64(i) / 4
 		r.Words = append(r.Words, recordWord{Text: strings.Repeat("word", 1+i%3), Start: at, End: at + 0.25, Known: i%2 == 0})
 	}
