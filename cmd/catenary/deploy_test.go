@@ -119,6 +119,20 @@ steps:
 	}
 }
 
+// A sample that fails is no reason to refuse a function, but whoever deploys it is told.
+func TestDeploy_SampleThatTraps(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, project.FileName), "functions: [{name: guest, kind: wasm, source: "+
+		filepath.Join(testkit.Root(t), "cmd/catenary/testdata/guest")+", limits: {mem: 64MiB, time: 2s}, sample: {do: trap}}]\n")
+	testkit.Run(t, exitOK, "build", dir)
+	_, stderr := testkit.Run(t, exitOK, "deploy", "--server", s.URL, dir)
+	if !strings.Contains(stderr, "function guest: the warm-up failed") {
+		t.Errorf("the deploy says nothing of its sample: %q", stderr)
+	}
+}
+
 // wantRefused builds and deploys a project, wants one of the two to fail, and its talk to have all parts.
 func wantRefused(t *testing.T, s *testkit.Server, dir string, parts ...string) {
 	t.Helper()

@@ -73,8 +73,12 @@ func (c *deployCmd) Run(e *env) error {
 		plugins[m.Name] = m.Kind == functions.KindPlugin
 	}
 	for _, f := range done.Functions {
-		if !f.Captured && !plugins[f.Name] {
+		switch {
+		case plugins[f.Name]:
+		case !f.Captured:
 			fmt.Fprintf(e.stderr, "function %s starts anew for each instance: %s\n", f.Name, f.Why)
+		case f.Why != "":
+			fmt.Fprintf(e.stderr, "function %s: %s\n", f.Name, f.Why)
 		}
 	}
 	for _, ch := range done.Chains {

@@ -132,7 +132,8 @@ func (l *logs) last() []string {
 
 // beginsCrash reports whether a line is the first that a runtime writes when it gives up: Go's, Rust's, C++'s.
 func beginsCrash(line string) bool {
-	for _, prefix := range []string{"panic: ", "fatal error: ", "runtime: ", "thread '", "terminate called", "memory allocation of "} {
+	for _, prefix := range []string{"panic: ", "fatal error: ", "runtime: ", "thread '", "terminate called", "memory allocation of ",
+		"SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE"} {
 		if strings.HasPrefix(line, prefix) {
 			return true
 		}

@@ -89,6 +89,7 @@ func TestLastLines(t *testing.T) {
 		{"few", []string{"a", "b"}, []string{"a", "b"}},
 		{"many", append([]string{"a", "b"}, numbers...), numbers[1:]},
 		{"crash", append([]string{"a", "fatal error: runtime: out of memory"}, numbers...), append([]string{"fatal error: runtime: out of memory"}, numbers[:7]...)},
+		{"signal", append([]string{"SIGSEGV: segmentation violation"}, append(numbers, "rip 0x0")...), append([]string{"SIGSEGV: segmentation violation"}, numbers[:7]...)},
 	} {
 		idle, _ := collect()
 		l, w := newTestLogs(t, idle)
