@@ -18,6 +18,7 @@ import (
 	"github.com/catenary-run/catenary/functions/invokertest"
 	"github.com/catenary-run/catenary/gateway"
 	"github.com/catenary-run/catenary/gateway/remote"
+	"github.com/catenary-run/catenary/internal/testkit"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -198,12 +199,7 @@ func TestInvoke_WaitsCross(t *testing.T) {
 			}()
 			await := func(what string, is func(functions.Waits) bool) {
 				t.Helper()
-				for !is(in.waits.Waits()) && t.Context().Err() == nil {
-					time.Sleep(time.Millisecond)
-				}
-				if t.Context().Err() != nil {
-					t.Fatalf("waited for %s", what)
-				}
+				testkit.Eventually(t, what, func() bool { return is(in.waits.Waits()) })
 			}
 			await("the function to wait", func(w functions.Waits) bool { return w.Now })
 			if err := in.Send(t.Context(), functions.Item{Value: []byte{0}}); err != nil {

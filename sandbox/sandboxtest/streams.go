@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/catenary-run/catenary/functions"
+	"github.com/catenary-run/catenary/internal/testkit"
 	"github.com/catenary-run/catenary/sandbox"
 	"github.com/catenary-run/catenary/sandbox/sandboxtest/fixture"
 )
@@ -309,12 +310,7 @@ func (a *awaited) Ahead() (report func(functions.Waits)) { return a.waits.Report
 
 func (a *awaited) await(t *testing.T, what string, is func(functions.Waits) bool) {
 	t.Helper()
-	for !is(a.waits.Waits()) {
-		if t.Context().Err() != nil {
-			t.Fatalf("waited for %s", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
+	testkit.Eventually(t, what, func() bool { return is(a.waits.Waits()) })
 }
 
 // A function hears why its call ends, in its context, and how long it may take.
@@ -411,15 +407,11 @@ func (h *streamHost) Generate(context.Context, string, functions.Generation) (fu
 // await waits until the function has logged the line once more.
 func (h *streamHost) await(t *testing.T, line string) {
 	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for {
-		if n, _ := h.count(line); n > h.seen {
-			h.seen = n
-			return
-		}
-		<-tick.C
-	}
+	testkit.Eventually(t, "the line "+line, func() bool {
+		n, _ := h.count(line)
+		return n > h.seen
+	})
+	h.seen, _ = h.count(line)
 }
 
 // silence is an answer that does not come.
