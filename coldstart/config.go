@@ -98,9 +98,10 @@ type Manifests interface {
 	Manifest(ctx context.Context, ref functions.Ref) (*functions.Manifest, error)
 }
 
-// Artifacts finds a local file with the bytes of a digest; functions.Blobs does.
+// Artifacts finds a local file with the bytes of a digest, and looks whether it is whole; functions.Blobs does.
 type Artifacts interface {
 	Path(ctx context.Context, d functions.Digest) (string, error)
+	Verify(ctx context.Context, d functions.Digest) (damaged bool, err error)
 }
 
 // Models is the runtime that functions ask through their Host.

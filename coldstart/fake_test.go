@@ -226,6 +226,8 @@ func (n *node) Manifest(ctx context.Context, ref functions.Ref) (*functions.Mani
 
 func (n *node) Path(ctx context.Context, d functions.Digest) (string, error) { return d.Hex(), nil }
 
+func (n *node) Verify(context.Context, functions.Digest) (bool, error) { return false, nil }
+
 // function adds a function, and returns its ref. Change may be nil.
 func (n *node) function(name string, change func(*functions.Manifest)) functions.Ref {
 	m := &functions.Manifest{Name: name, Kind: functions.KindWASM, Artifact: functions.DigestOf([]byte(name))}

@@ -49,11 +49,7 @@ func (p *Pools) load(ctx context.Context, pl *pool) {
 			return fmt.Errorf("%w: nothing here runs functions of kind %s", functions.ErrInvalid, manifest.Kind)
 		}
 		if image == nil {
-			artifact, err := p.artifacts.Path(ctx, manifest.Artifact)
-			if err != nil {
-				return fmt.Errorf("artifact: %w", err)
-			}
-			if image, err = driver.Prepare(ctx, manifest, artifact); err != nil {
+			if image, err = p.prepare(ctx, driver, manifest); err != nil {
 				return err
 			}
 		}
@@ -77,6 +73,28 @@ func (p *Pools) load(ctx context.Context, pl *pool) {
 	p.mu.Unlock()
 	p.log.Info("function loaded", "func", pl.ref.Name, "version", pl.ref.Digest.Short(), "dur", now.Sub(began),
 		"captured", image.Captured, "why", image.Why, "bytes", bytes)
+}
+
+// prepare has an artifact prepared. One that a driver refuses may have been damaged since it was stored: that is no fault
+// of the function's, and is mended if there is another copy.
+func (p *Pools) prepare(ctx context.Context, driver sandbox.Driver, m *functions.Manifest) (*sandbox.Image, error) {
+	for again := false; ; again = true {
+		artifact, err := p.artifacts.Path(ctx, m.Artifact)
+		if err != nil {
+			return nil, fmt.Errorf("artifact: %w", err)
+		}
+		image, err := driver.Prepare(ctx, m, artifact)
+		if err == nil || !errors.Is(err, functions.ErrInvalid) || again {
+			return image, err
+		}
+		damaged, lost := p.artifacts.Verify(ctx, m.Artifact)
+		if lost != nil { // to call again does not help
+			return nil, &functions.Failure{Code: functions.CodeOf(functions.ErrColdStart), Message: fmt.Sprintf("%v: artifact: %v", functions.ErrColdStart, lost)}
+		}
+		if !damaged {
+			return nil, err
+		}
+	}
 }
 
 // start starts one instance and, if it can end by itself, stays to see that. A wake is a start from nothing for somebody

@@ -64,8 +64,12 @@ type Blobs interface {
 	// Put stores what r yields if its digest is want. It returns an error wrapping [ErrInvalid] if it is another one,
 	// and keeps nothing then.
 	Put(ctx context.Context, want Digest, r io.Reader) (size int64, err error)
-	// Open returns the bytes and their count. It returns an error wrapping [ErrNotFound] if there are none.
+	// Open returns the bytes and their count. It returns an error wrapping [ErrNotFound] if there are none, also if only
+	// this node has a copy. Reading damaged bytes fails before their end.
 	Open(ctx context.Context, d Digest) (io.ReadCloser, int64, error)
 	// Path returns a local file with the blob's bytes, fetched first if they are elsewhere. Nobody may change it.
 	Path(ctx context.Context, d Digest) (string, error)
+	// Verify reads what Path returns, and removes it if it is damaged. Its error wraps [ErrNotFound] if Path has nothing
+	// then, and can fetch nothing.
+	Verify(ctx context.Context, d Digest) (damaged bool, err error)
 }

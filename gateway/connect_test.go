@@ -90,8 +90,8 @@ func TestRun_Faults(t *testing.T) {
 func TestRun_BodyTooLarge(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.MaxBody = 100_000 })
 	_, err := w.rpc.Run(t.Context(), &catenaryv1.RunRequest{Chain: "shout", Json: make([]byte, 200_000)})
-	if connect.CodeOf(err) != connect.CodeResourceExhausted {
-		t.Errorf("got %v, want %v", err, connect.CodeResourceExhausted)
+	if f := catenaryv1.FailureIn(err); connect.CodeOf(err) != connect.CodeResourceExhausted || f.GetCode() != "memory_limit" || !strings.Contains(f.GetMessage(), "--max-body") {
+		t.Errorf("got %v, want %v with the remedy", err, connect.CodeResourceExhausted)
 	}
 }
 

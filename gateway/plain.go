@@ -152,7 +152,7 @@ func (s *Server) readInput(ctx context.Context, w http.ResponseWriter, r *http.R
 }
 
 func errTooLarge(limit int64) error {
-	return fmt.Errorf("%w: the body is larger than %d bytes, the most that this server takes; PUT large blobs to /blobs/HEX and refer to them", functions.ErrMemoryLimit, limit)
+	return fmt.Errorf("%w: the body is larger than %d bytes, the most that this server takes (--max-body); PUT large blobs to /blobs/HEX and refer to them", functions.ErrMemoryLimit, limit)
 }
 
 // description is what GET /chains/NAME tells of a chain.

@@ -27,8 +27,8 @@ func (s *Server) routes() http.Handler {
 	}
 	if !s.cfg.NodeOnly {
 		path, rpc := catenaryv1.NewChainServiceHandler(&chainService{s}, opts...)
-		mux.Handle(path, s.bounded(rpc))
-		mux.Handle(catenaryv1.ChainServiceRunProcedure, s.admit(s.limit(rpc)))
+		mux.Handle(path, s.bounded(s.fitting(rpc)))
+		mux.Handle(catenaryv1.ChainServiceRunProcedure, s.admit(s.limit(s.fitting(rpc))))
 		mux.Handle(catenaryv1.ChainServiceStreamProcedure, s.admit(lined(s.cfg.CallTimeout+writeGrace, rpc)))
 		names = append(names, catenaryv1.ChainServiceName)
 
@@ -71,6 +71,18 @@ func (s *Server) routes() http.Handler {
 func (s *Server) bounded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		setDeadlines(w, s.cfg.DeployTimeout+writeGrace)
+		next.ServeHTTP(w, r)
+	})
+}
+
+// fitting refuses a call whose message is larger than this server takes, in words that name the remedy. What does not say
+// how large it is Connect refuses.
+func (s *Server) fitting(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength > s.cfg.MaxBody {
+			s.failStatus(w, r, http.StatusRequestEntityTooLarge, errTooLarge(s.cfg.MaxBody))
+			return
+		}
 		next.ServeHTTP(w, r)
 	})
 }

@@ -119,6 +119,39 @@ steps:
 	}
 }
 
+// An artifact that was damaged in the store is no fault of the caller's, and a deploy mends it.
+func TestDeploy_DamagedArtifact(t *testing.T) {
+	t.Parallel()
+	data := stagedData(t)
+	built, err := project.Open(stage.project)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range built.Manifests {
+		if m.Name != "guest" {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(data, "wasm")); err != nil { // what was prepared of it
+			t.Fatal(err)
+		}
+		blob := filepath.Join(data, "store", "blobs", m.Artifact.Hex())
+		bytes, err := os.ReadFile(blob)
+		if err == nil {
+			bytes[len(bytes)/2] ^= 1
+			err = os.WriteFile(blob, bytes, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := testkit.Serve(t, "--data", data)
+	if r := post(t, s, "count", "application/json", []byte(`{"do":""}`)); r.class != "cold_start" || !strings.Contains(r.text, "damaged and is removed; deploy again") {
+		t.Errorf("status %d: %s", r.status, r.text)
+	}
+	testkit.Run(t, exitOK, "deploy", "--server", s.URL, stage.project)
+	wellGuest(t, s)
+}
+
 // A sample that fails is no reason to refuse a function, but whoever deploys it is told.
 func TestDeploy_SampleThatTraps(t *testing.T) {
 	t.Parallel()

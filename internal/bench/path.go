@@ -190,3 +190,6 @@ func (p *path) run(ctx context.Context, invoker functions.Invoker) (time.Duratio
 	}
 	return took, err
 }
+
+// Verify implements functions.Blobs: nothing here is ever damaged.
+func (deployed) Verify(context.Context, functions.Digest) (bool, error) { return false, nil }

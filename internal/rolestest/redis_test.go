@@ -116,6 +116,8 @@ func TestRedisLosesWrites(t *testing.T) {
 	deploy(b)
 	answers(a, "[0,1,2]")
 	answers(b, "[0,1,2]")
+	// All that it takes was sent again, though A and B have copies of their own.
+	answers(testkit.Serve(t, "--store", redis.URL(), "--data", t.TempDir()), "[0,1,2]")
 }
 
 // unavailable checks the error of a deploy without Redis.

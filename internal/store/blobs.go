@@ -22,7 +22,7 @@ type blobFolder struct {
 func (b *blobFolder) file(d functions.Digest) string { return filepath.Join(b.dir, d.Hex()) }
 
 // Put implements [functions.Blobs]. Bytes that are there already are read and checked all the same: the sender must
-// learn that it sent something else.
+// learn that it sent something else. If those that are there are damaged, they are replaced.
 func (b *blobFolder) Put(ctx context.Context, want functions.Digest, r io.Reader) (int64, error) {
 	want, err := functions.ParseDigest(string(want))
 	if err != nil {
@@ -30,7 +30,7 @@ func (b *blobFolder) Put(ctx context.Context, want functions.Digest, r io.Reader
 	}
 	r = ctxReader{ctx, r}
 	v := newVerifier(want)
-	if _, err := os.Stat(b.file(want)); err == nil {
+	if _, err := b.Verify(ctx, want); err == nil {
 		n, err := io.Copy(v, r)
 		if err != nil {
 			return 0, fmt.Errorf("blob %s: %w", want, err)
@@ -82,7 +82,24 @@ func (b *blobFolder) Open(ctx context.Context, d functions.Digest) (io.ReadClose
 		f.Close()
 		return nil, 0, fmt.Errorf("blob %s: %w", d, err)
 	}
-	return &verifyingReader{f, newVerifier(d), f.Name()}, info.Size(), nil
+	return newVerifyingReader(f, d, f.Name()), info.Size(), nil
+}
+
+// Verify implements [functions.Blobs].
+func (b *blobFolder) Verify(ctx context.Context, d functions.Digest) (damaged bool, err error) {
+	r, _, err := b.Open(ctx, d)
+	if err != nil {
+		return false, err
+	}
+	defer r.Close()
+	v := r.(*verifyingReader)
+	if _, err := io.Copy(io.Discard, ctxReader{ctx, v}); err == nil || ctx.Err() != nil || v.verifier.sum() == d {
+		return false, err
+	}
+	if err := os.Remove(b.file(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return true, fmt.Errorf("blob %s is damaged, and can't be removed: %w", d, err)
+	}
+	return true, fmt.Errorf("%w: blob %s was damaged and is removed; deploy again, or PUT /blobs/%s", functions.ErrNotFound, d.Short(), d.Hex())
 }
 
 // Path implements [functions.Blobs].

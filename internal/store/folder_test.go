@@ -244,9 +244,28 @@ func TestFolder_Damage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = io.ReadAll(r)
+	read, err := io.ReadAll(r)
 	r.Close()
 	check(err, path)
+	if len(read) >= len("a blot") {
+		t.Error("all bytes of a damaged blob came")
+	}
+	if _, err := s.Put(ctx, blob, bytes.NewReader(data)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("the right bytes, sent again, did not mend it: %q, %v", got, err)
+	}
+	if damaged, err := s.Verify(ctx, blob); damaged || err != nil {
+		t.Errorf("what is right is called damaged: %v, %v", damaged, err)
+	}
+	damage(path, "a blot")
+	if damaged, err := s.Verify(ctx, blob); !damaged || !errors.Is(err, functions.ErrNotFound) || !strings.Contains(err.Error(), "deploy again") {
+		t.Errorf("what is damaged: got %v, %v", damaged, err)
+	}
+	if _, err := s.Path(ctx, blob); !errors.Is(err, functions.ErrNotFound) {
+		t.Errorf("it is still there: %v", err)
+	}
 	for _, with := range []string{"", "{}", `[{"name":"chain/voice","digest":"x","rev":1}]`, `[{"name":"chain/voice","digest":"` + string(blob) + `","rev":0}]`} {
 		path = damage(filepath.Join(dir, "aliases.json"), with)
 		_, err = s.Alias(ctx, "chain/voice")

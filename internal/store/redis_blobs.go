@@ -137,34 +137,50 @@ func (r *redisStore) forget(ctx context.Context, upload string) {
 	r.client.Unlink(ctx, upload)
 }
 
-// Open implements [functions.Blobs]. It fetches a piece when it is read, or reads the node's own copy if it has one.
+// Open implements [functions.Blobs]. It fetches a piece when it is read, or reads the node's own copy if it has one. What
+// Redis has lost is not there for others, so it is not there.
 func (r *redisStore) Open(ctx context.Context, d functions.Digest) (io.ReadCloser, int64, error) {
-	rc, size, err := r.cache.Open(ctx, d)
-	if !errors.Is(err, functions.ErrNotFound) {
-		return rc, size, err
-	}
-	return r.openRemote(ctx, d)
-}
-
-func (r *redisStore) openRemote(ctx context.Context, d functions.Digest) (io.ReadCloser, int64, error) {
-	d, err := functions.ParseDigest(string(d))
-	if err != nil {
+	size, err := r.size(ctx, d)
+	if err != nil && !errors.Is(err, functions.ErrUnavailable) {
 		return nil, 0, err
 	}
-	key := blobKey(d)
-	var size int64
+	rc, own, cacheErr := r.cache.Open(ctx, d)
+	switch {
+	case cacheErr == nil:
+		return rc, own, nil
+	case err != nil:
+		return nil, 0, err
+	}
+	return r.openRemote(ctx, d, size)
+}
+
+// size returns how many bytes Redis has of a blob.
+func (r *redisStore) size(ctx context.Context, d functions.Digest) (size int64, err error) {
+	if d, err = functions.ParseDigest(string(d)); err != nil {
+		return 0, err
+	}
 	err = r.do(ctx, "get blob", func(ctx context.Context) (err error) {
-		size, err = r.client.HGet(ctx, key, sizeField).Int64()
+		size, err = r.client.HGet(ctx, blobKey(d), sizeField).Int64()
 		return err
 	})
 	if errors.Is(err, goredis.Nil) {
-		return nil, 0, errNoBlob(d)
+		return 0, errNoBlob(d)
 	}
-	if err != nil {
-		return nil, 0, err
-	}
+	return size, err
+}
+
+func (r *redisStore) openRemote(ctx context.Context, d functions.Digest, size int64) (io.ReadCloser, int64, error) {
+	key := blobKey(d)
 	body := &pieceReader{ctx: ctx, store: r, key: key, count: pieces(size)}
-	return &verifyingReader{body, newVerifier(d), "key " + key}, size, nil
+	return newVerifyingReader(body, d, "key "+key), size, nil
+}
+
+// Verify implements [functions.Blobs]. A damaged copy of the node's own is fetched anew when it is asked for.
+func (r *redisStore) Verify(ctx context.Context, d functions.Digest) (damaged bool, err error) {
+	if damaged, err = r.cache.Verify(ctx, d); errors.Is(err, functions.ErrNotFound) {
+		_, err = r.size(ctx, d)
+	}
+	return damaged, err
 }
 
 // Path implements [functions.Blobs]: one fetch at a time per blob, whoever asks.
@@ -181,7 +197,11 @@ func (r *redisStore) Path(ctx context.Context, d functions.Digest) (string, erro
 		if _, err := r.cache.Path(ctx, d); !errors.Is(err, functions.ErrNotFound) {
 			return err // another caller has just fetched it
 		}
-		body, _, err := r.openRemote(ctx, d)
+		size, err := r.size(ctx, d)
+		if err != nil {
+			return err
+		}
+		body, _, err := r.openRemote(ctx, d, size)
 		if err != nil {
 			return err
 		}

@@ -209,7 +209,21 @@ func TestRedis_PathNeedsNoServerOnceFetched(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(path, []byte("a blot"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if damaged, err := s.Verify(t.Context(), blob); !damaged || err != nil {
+		t.Errorf("a damaged copy: got %v, %v; want that it is removed, and can be had again", damaged, err)
+	}
+	if _, err := s.Path(t.Context(), blob); err != nil {
+		t.Fatal(err)
+	}
 	server.Stop(t)
+	if r, _, err := s.Open(t.Context(), blob); err != nil {
+		t.Errorf("while Redis is away its own copy can't be read: %v", err)
+	} else {
+		r.Close()
+	}
 	again, err := s.Path(t.Context(), blob)
 	if err != nil || again != path {
 		t.Errorf("got %q, %v; want %q", again, err, path)
@@ -219,6 +233,32 @@ func TestRedis_PathNeedsNoServerOnceFetched(t *testing.T) {
 	}
 	if err := s.Ping(t.Context()); !errors.Is(err, functions.ErrUnavailable) {
 		t.Errorf("got %v, want ErrUnavailable", err)
+	}
+}
+
+// TestRedis_LostBlob: what only this node has a copy of is not there, so that it is sent again, for others.
+func TestRedis_LostBlob(t *testing.T) {
+	server := startRedis(t, testkit.FreePort(t))
+	s, other := open(t, server.URL(), t.TempDir()), open(t, server.URL(), t.TempDir())
+	data := []byte("a blob")
+	blob := functions.DigestOf(data)
+	put := func() {
+		t.Helper()
+		if _, err := s.Put(t.Context(), blob, bytes.NewReader(data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put()
+	if _, err := s.Path(t.Context(), blob); err != nil {
+		t.Fatal(err)
+	}
+	server.flush(t)
+	if _, _, err := s.Open(t.Context(), blob); !errors.Is(err, functions.ErrNotFound) {
+		t.Errorf("got %v, want ErrNotFound", err)
+	}
+	put()
+	if _, err := other.Path(t.Context(), blob); err != nil {
+		t.Errorf("another node: %v", err)
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/catenary-run/catenary/functions"
-	"github.com/catenary-run/catenary/internal/testkit"
 	"github.com/catenary-run/catenary/sandbox"
 	"github.com/catenary-run/catenary/sandbox/sandboxtest/fixture"
 )
@@ -310,7 +309,7 @@ func (a *awaited) Ahead() (report func(functions.Waits)) { return a.waits.Report
 
 func (a *awaited) await(t *testing.T, what string, is func(functions.Waits) bool) {
 	t.Helper()
-	testkit.Eventually(t, what, func() bool { return is(a.waits.Waits()) })
+	eventually(t, what, func() bool { return is(a.waits.Waits()) })
 }
 
 // A function hears why its call ends, in its context, and how long it may take.
@@ -407,7 +406,7 @@ func (h *streamHost) Generate(context.Context, string, functions.Generation) (fu
 // await waits until the function has logged the line once more.
 func (h *streamHost) await(t *testing.T, line string) {
 	t.Helper()
-	testkit.Eventually(t, "the line "+line, func() bool {
+	eventually(t, "the line "+line, func() bool {
 		n, _ := h.count(line)
 		return n > h.seen
 	})
@@ -428,4 +427,18 @@ func (s *silence) Recv(ctx context.Context) (functions.Token, error) {
 func (s *silence) Close() error {
 	s.once.Do(func() { s.host.waiting.Add(-1) })
 	return nil
+}
+
+// eventually waits until ok says so, a minute at most.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for end := time.After(time.Minute); !ok(); {
+		select {
+		case <-tick.C:
+		case <-end:
+			t.Fatalf("waited a minute for %s", what)
+		}
+	}
 }

@@ -81,6 +81,9 @@ func (c *Client) failure(ctx context.Context, err error) error {
 	if !ok || !connect.IsWireError(err) && ce.Code() != connect.CodeDeadlineExceeded && ce.Code() != connect.CodeResourceExhausted {
 		return fmt.Errorf("%w: server %s: %w; is it running (catenary serve)?", functions.ErrUnavailable, c.base, err)
 	}
+	if ce.Code() == connect.CodeResourceExhausted && connect.IsWireError(err) { // of Connect itself, at the server
+		return fmt.Errorf("%w: the server takes no message as large as this one: %s; see its --max-body", functions.ErrMemoryLimit, ce.Message())
+	}
 	return fmt.Errorf("%w: %s", sentinel(ce.Code()), ce.Message())
 }
 
