@@ -21,8 +21,8 @@ const fallbackMemory = 4 << 30
 type Config struct {
 	// IdleAfter is how long an unused version stays hot if its manifest does not say. Default 5 min.
 	IdleAfter time.Duration
-	// QueueDepth is how many calls of one version may wait, those included for which an instance is being started.
-	// Default 64.
+	// QueueDepth is how many calls of one version may wait, beside those for which there may yet be an instance. Default
+	// 64.
 	QueueDepth int
 	// MaxInstances bounds the instances of one WASM version. Default two per core: one that computes, and one that
 	// waits for a model.

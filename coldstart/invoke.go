@@ -103,9 +103,9 @@ func (p *Pools) acquire(ctx context.Context, ref functions.Ref) (*lease, error) 
 			return l, nil
 		}
 	}
-	if len(pl.calls) >= p.config.QueueDepth {
+	if n := len(pl.calls); n >= pl.room(p.config) {
 		p.mu.Unlock()
-		return nil, fmt.Errorf("%w: %d calls wait already; try again later", functions.ErrQueueFull, p.config.QueueDepth)
+		return nil, fmt.Errorf("%w: %d calls wait already; try again later", functions.ErrQueueFull, n)
 	}
 	w := newWaiter()
 	pl.calls = append(pl.calls, w)

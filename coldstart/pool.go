@@ -175,6 +175,16 @@ func (pl *pool) spec(c Config) spec {
 	return sp
 }
 
+// room returns how many calls may wait: one for each instance that may yet come free or be started, and the queue. How many
+// those are is not known before the manifest is; then they may be as many as any version can have.
+func (pl *pool) room(c Config) int {
+	instances := pl.spec(c).Max
+	if pl.manifest == nil {
+		instances = max(instances, c.MaxSessions)
+	}
+	return c.QueueDepth + max(0, instances-len(pl.busy))
+}
+
 func (pl *pool) kind() functions.Kind {
 	if pl.manifest == nil {
 		return ""

@@ -186,6 +186,24 @@ func TestPools_QueueIsFull(t *testing.T) {
 	})
 }
 
+// TestPools_BurstOfSessions: calls for which there may be an instance are not of the queue, also while nothing is known of
+// the version yet.
+func TestPools_BurstOfSessions(t *testing.T) {
+	driver := &fake{start: 50 * ms, work: time.Second}
+	run(t, driver, func(c *Config) { c.QueueDepth, c.MaxSessions = 3, 100 }, func(t *testing.T, n *node) {
+		ref := n.function("listen", func(m *functions.Manifest) { m.In.Stream, m.Out.Stream = true, true })
+		var wg sync.WaitGroup
+		for range 103 { // all at once
+			wg.Go(func() { n.call(t, ref) })
+		}
+		synctest.Wait()
+		if _, err := n.try(t.Context(), ref); !errors.Is(err, functions.ErrQueueFull) {
+			t.Errorf("got %v, want ErrQueueFull", err)
+		}
+		wg.Wait()
+	})
+}
+
 // TestPools_CancelInQueueFreesThePlace: and a deadline ends the wait in time.
 func TestPools_CancelInQueueFreesThePlace(t *testing.T) {
 	driver := &fake{work: time.Second}

@@ -179,8 +179,8 @@ func (p *Pools) aim(ref functions.Ref, g goal) func(context.Context) error {
 		p.used(pl, g)
 		return nil
 	}
-	if len(*list) >= p.config.QueueDepth {
-		return failed(fmt.Errorf("%w: %d wait already for its start; try again later", functions.ErrQueueFull, p.config.QueueDepth))
+	if n := len(*list); n >= pl.room(p.config) {
+		return failed(fmt.Errorf("%w: %d wait already for its start; try again later", functions.ErrQueueFull, n))
 	}
 	w := newWaiter()
 	*list = append(*list, w)

@@ -149,7 +149,6 @@ func newNode(t *testing.T, parts parts) *node {
 // config returns that of pools with room for many streams.
 func config() coldstart.Config {
 	c := coldstart.DefaultConfig()
-	c.QueueDepth = 2000
 	c.MemBytes = 8 << 30
 	return c
 }
