@@ -115,6 +115,9 @@ func (x *exec) record(c *stepCall, t functions.Timing) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	delete(x.calls, c)
+	if x.ctx.Err() != nil {
+		x.cut[c.n.index] = true
+	}
 	s := &x.timings[c.n.index]
 	if s.Calls == 0 {
 		*s = StepTiming{Step: c.n.step.Name, Timing: t, Start: start, Busy: busy, Calls: 1}

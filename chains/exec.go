@@ -59,6 +59,7 @@ type exec struct {
 	newest  uint64                 // turn
 	calls   map[*stepCall]struct{} // that are under way
 	timings []StepTiming           // of those that have ended, by number of the step
+	cut     []bool                 // steps with a call that ended when the run was over, by number
 }
 
 func newExec(ctx context.Context, p *Plan, r Run) *exec {
@@ -71,6 +72,7 @@ func newExec(ctx context.Context, p *Plan, r Run) *exec {
 		caller:   make(chan struct{}, 1),
 		edges:    make([]*functions.Stream, p.edges),
 		timings:  make([]StepTiming, len(p.steps)),
+		cut:      make([]bool, len(p.steps)),
 		observed: map[string]bool{},
 		calls:    map[*stepCall]struct{}{},
 	}
@@ -437,7 +439,11 @@ func (x *exec) fail(step string, err error) {
 	if x.ctx.Err() != nil {
 		err = x.endedLocked()
 		if timeUp(err) {
-			step = x.slowestLocked(step)
+			if step = x.slowestLocked(); step == "" {
+				x.failed = fmt.Errorf("chain %s: %w", x.plan.graph.Spec.Name, err)
+				x.cancel(x.failed)
+				return
+			}
 		}
 	} else if timeUp(err) {
 		err = x.withUseLocked(err)

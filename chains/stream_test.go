@@ -412,6 +412,49 @@ func TestStream_DeadlineTellsWhoUsedIt(t *testing.T) {
 	})
 }
 
+// TestStream_DeadlineBlame: the step that has used the time is named, also if it is the first to hear of the end, and none is
+// if all have waited for the caller.
+func TestStream_DeadlineBlame(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := compile(t, chain(call("copy", "in"), as("again", call("copy", "copy"))), streamFns())
+		hang := func(ctx context.Context, _ functions.Call, in functions.Source, _ functions.Sink) error {
+			if _, err := in.Recv(ctx); err != nil {
+				return err
+			}
+			<-ctx.Done()
+			return context.Cause(ctx)
+		}
+		deaf := func(ctx context.Context, c functions.Call, in functions.Source, out functions.Sink) error {
+			err := mapper(t, same)(ctx, c, in, out)
+			time.Sleep(time.Second) // it hears of the end late
+			return err
+		}
+		for name, tt := range map[string]struct {
+			steps map[string]server
+			step  string
+		}{
+			"it hears first":          {map[string]server{"copy": hang, "again": deaf}, "copy"},
+			"it hears last":           {map[string]server{"copy": deaf, "again": hang}, "again"},
+			"the caller says nothing": {map[string]server{"copy": mapper(t, same), "again": mapper(t, same)}, ""},
+		} {
+			in := functions.NewStream(0, 0)
+			if err := in.Send(t.Context(), item(t, n{1})); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			_, err := p.Run(ctx, Run{Invoker: serve(t, tt.steps), In: in, Out: &caller{t: t}})
+			cancel()
+			step := ""
+			if se, ok := errors.AsType[*functions.StepError](err); ok {
+				step = se.Step
+			}
+			if step != tt.step || !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s: got %v, want that step %q is blamed", name, err, tt.step)
+			}
+		}
+	})
+}
+
 // TestStream_DeadlineAndReadAhead: a step that is at work is blamed although its input is read ahead of it, and one that
 // waits is not.
 func TestStream_DeadlineAndReadAhead(t *testing.T) {

@@ -56,18 +56,22 @@ func (x *exec) withUseLocked(err error) error {
 	return fmt.Errorf("%w; of %s so far: %s", err, short(time.Since(x.begin)), strings.Join(parts, ", "))
 }
 
-// slowestLocked returns the step under way that has worked longest, or step if there is none; mu is held.
-func (x *exec) slowestLocked(step string) string {
+// slowestLocked returns the step that has worked longest of those that were under way when the run was over, or nothing if
+// none has worked for a tenth of the run: then the time went by in waits for the caller. Mu is held.
+func (x *exec) slowestLocked() string {
 	live := map[string]bool{}
+	for i, n := range x.plan.steps {
+		live[n.step.Name] = x.cut[i]
+	}
 	for c := range x.calls {
 		live[c.n.step.Name] = true
 	}
 	for _, u := range x.usesLocked() {
-		if live[u.step] {
+		if live[u.step] && u.busy >= time.Since(x.begin)/10 {
 			return u.step
 		}
 	}
-	return step
+	return ""
 }
 
 // short returns d with the digits that matter.
