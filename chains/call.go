@@ -23,6 +23,8 @@ type stepCall struct {
 	src   functions.Source
 	out   *outlet
 	begun time.Time
+	// allowance is the step's own limit.
+	allowance *functions.Allowance
 
 	waits functions.WaitClock  // of the two sides; of the source as long as nobody reads it ahead of the function
 	ahead functions.KnownWaits // of the function, for its input, if somebody does
@@ -78,9 +80,9 @@ func (x *exec) invokeStream(n *node, out *outlet) error {
 // invoke makes one call of a step under ctx, which ends with the run's.
 func (x *exec) invoke(ctx context.Context, c *stepCall) error {
 	if d := c.n.step.Timeout; d > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, d, fmt.Errorf("%w: the step's timeout of %s", functions.ErrTimeLimit, d))
-		defer cancel()
+		var stop func()
+		ctx, c.allowance, stop = functions.WithAllowance(ctx, d, fmt.Errorf("%w: the step's timeout of %s", functions.ErrTimeLimit, d))
+		defer stop()
 	}
 	call := functions.Call{Ref: c.n.ref, Models: c.n.models, Chain: x.plan.graph.Spec.Name, Step: c.n.step.Name, Run: x.r.ID}
 	if c.n.turned {
@@ -195,7 +197,11 @@ func (s *callSink) Send(ctx context.Context, it functions.Item) error {
 		return c.refused
 	}
 	c.waits.Begin()
-	c.broken = c.out.send(ctx, it)
+	if c.allowance == nil {
+		c.broken = c.out.send(ctx, it)
+	} else {
+		c.broken = c.allowance.Sink(functions.SinkFunc(c.out.send)).Send(ctx, it)
+	}
 	c.waits.End()
 	if c.broken != nil {
 		return c.broken

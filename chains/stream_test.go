@@ -412,6 +412,29 @@ func TestStream_DeadlineTellsWhoUsedIt(t *testing.T) {
 	})
 }
 
+// TestStream_TimeoutLeavesOutTheReader: the timeout of a call does not run while its output waits for a slow caller.
+func TestStream_TimeoutLeavesOutTheReader(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		slow := each("double", "count")
+		slow.Timeout = time.Second
+		p := compile(t, chain(call("count", "in"), slow), streamFns())
+		inv := serve(t, map[string]server{
+			"count": mapper(t, func(int) []int { return make([]int, 5) }),
+			"double": func(ctx context.Context, c functions.Call, in functions.Source, out functions.Sink) error {
+				time.Sleep(900 * time.Millisecond)
+				return mapper(t, same)(ctx, c, in, out)
+			},
+		})
+		reads := functions.SinkFunc(func(context.Context, functions.Item) error {
+			time.Sleep(10 * time.Second)
+			return nil
+		})
+		if _, err := p.Run(t.Context(), Run{Invoker: inv, In: functions.Items(item(t, n{})), Out: reads, EdgeItems: 1}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestStream_DeadlineBlame: the step that has used the time is named, also if it is the first to hear of the end, and none is
 // if all have waited for the caller.
 func TestStream_DeadlineBlame(t *testing.T) {

@@ -35,9 +35,11 @@ func (i *instance) Serve(ctx context.Context, in functions.Source, out functions
 	}
 	defer i.end()
 	if limit := i.limits.Time; limit > 0 {
-		var cancel context.CancelFunc
-		call, cancel = context.WithTimeoutCause(call, limit, fmt.Errorf("%w: the call took longer than %s", functions.ErrTimeLimit, limit))
-		defer cancel()
+		ctx, left, stop := functions.WithAllowance(call, limit, fmt.Errorf("%w: the call took longer than %s", functions.ErrTimeLimit, limit))
+		defer stop()
+		if call = ctx; !i.inStream { // else it may be at work while what it has sent waits
+			out = left.Sink(out)
+		}
 	}
 	defer i.proc.logs.during(host.Log)()
 

@@ -210,6 +210,19 @@ func (s *suite) testTimeLimit(t *testing.T) {
 	}
 }
 
+// testTimeLimitOfReader: a reader that takes its time is no fault of the function's.
+func (s *suite) testTimeLimitOfReader(t *testing.T) {
+	code := s.load(t, func(m *functions.Manifest) { m.Limits.Time = time.Second })
+	t.Cleanup(func() { code.Close() })
+	slow := functions.SinkFunc(func(context.Context, functions.Item) error {
+		time.Sleep(1500 * time.Millisecond) // longer than the limit
+		return nil
+	})
+	if err := start(t, code).Serve(t.Context(), input(t, fixture.In{Do: fixture.Echo}), slow, &host{}); err != nil {
+		t.Errorf("got %v", err)
+	}
+}
+
 func (s *suite) testOutputLimit(t *testing.T) {
 	code := s.load(t, func(m *functions.Manifest) { m.Limits.OutBytes = 1 << 20 })
 	t.Cleanup(func() { code.Close() })

@@ -29,18 +29,21 @@ type call struct {
 	fds    map[int32]descriptor
 	nextFD int32
 
-	args    []string // of a command
-	inputs  heldBlobs
-	last    functions.Item // the input that came last: what is sent takes its turn and time, unless it was marked
-	mark    mark           // of the next item that is sent
-	sink    functions.Sink
-	async   *async  // nil as long as the guest blocks
-	behind  *behind // what sends to the sink; nil if the guest does
-	sent    uint64  // items
-	left    int64   // bytes of output that are still allowed
-	made    madeBlobs
-	failure string // what the guest gave to fail
-	hostErr error  // what the host answered last when a service failed
+	args   []string // of a command
+	inputs heldBlobs
+	last   functions.Item // the input that came last: what is sent takes its turn and time, unless it was marked
+	mark   mark           // of the next item that is sent
+	sink   functions.Sink
+	// allowance is the function's own limit. A guest that does not block has it run on while what it has sent waits: it may
+	// be at work.
+	allowance *functions.Allowance
+	async     *async  // nil as long as the guest blocks
+	behind    *behind // what sends to the sink; nil if the guest does
+	sent      uint64  // items
+	left      int64   // bytes of output that are still allowed
+	made      madeBlobs
+	failure   string // what the guest gave to fail
+	hostErr   error  // what the host answered last when a service failed
 
 	// stop is why the host ended the call, exited whether the guest did, by proc_exit.
 	stop     error
@@ -192,7 +195,7 @@ func (c *call) emit(v []byte, own ...functions.Attachment) {
 	c.sent++
 	if c.behind != nil {
 		c.behind.put(it)
-	} else if err := c.sink.Send(c.ctx, it); err != nil {
+	} else if err := c.allowance.Sink(c.sink).Send(c.ctx, it); err != nil {
 		c.broken(err)
 	}
 }

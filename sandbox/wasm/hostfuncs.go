@@ -190,9 +190,15 @@ var catenaryFuncs = map[string]hostFunc{
 		s[0] = api.EncodeI32(c.open(string(mem.view(uint32(s[0]), uint32(s[1])))))
 	}},
 	"deadline": {":I", func(c *call, _ guestMemory, s []uint64) {
-		s[0] = api.EncodeI64(abi.NoDeadline)
+		left, limited := c.allowance.Left()
 		if at, ok := c.ctx.Deadline(); ok {
-			s[0] = api.EncodeI64(max(0, int64(time.Until(at))))
+			if d := max(0, time.Until(at)); !limited || d < left {
+				left, limited = d, true
+			}
+		}
+		s[0] = api.EncodeI64(abi.NoDeadline)
+		if limited {
+			s[0] = api.EncodeI64(int64(left))
 		}
 	}},
 	"cause": {"ii:I", func(c *call, mem guestMemory, s []uint64) {

@@ -43,10 +43,11 @@ func (in *instance) Serve(ctx context.Context, src functions.Source, sink functi
 	why := errors.New("its call was cut off") // by a panic
 	defer func() { in.end(why) }()
 	p := in.code.program
-	ctx, stop := limitCall(ctx, p.manifest)
+	ctx, left, stop := limitCall(ctx, p.manifest)
 	defer stop()
 	c := newCall(ctx, cancel, p.manifest, host, in.guest.clock, in.guest.nextFD)
 	defer c.end()
+	c.allowance = left
 	err := p.serve(c, in.guest, src, sink)
 	why = in.unfit()
 	return err

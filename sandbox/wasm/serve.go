@@ -16,7 +16,8 @@ import (
 // ends it, with nil.
 func limitStart(ctx context.Context, m *functions.Manifest) (context.Context, context.CancelCauseFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	ctx, stop := limitTime(ctx, m, m.Limits.WithDefaults().Time)
+	limit := m.Limits.WithDefaults().Time
+	ctx, stop := context.WithTimeoutCause(ctx, limit, &timeLimit{m.Name, limit})
 	return ctx, func(cause error) {
 		cancel(cause)
 		stop()
@@ -24,16 +25,11 @@ func limitStart(ctx context.Context, m *functions.Manifest) (context.Context, co
 }
 
 // limitCall returns ctx with the function's own time limit for a call, if it has one: a stream may take any time.
-func limitCall(ctx context.Context, m *functions.Manifest) (context.Context, context.CancelFunc) {
+func limitCall(ctx context.Context, m *functions.Manifest) (_ context.Context, left *functions.Allowance, stop func()) {
 	if limit := m.CallLimits().Time; limit > 0 {
-		return limitTime(ctx, m, limit)
+		return functions.WithAllowance(ctx, limit, &timeLimit{m.Name, limit})
 	}
-	return ctx, func() {}
-}
-
-// limitTime returns ctx with a limit whose cause says whose it is.
-func limitTime(ctx context.Context, m *functions.Manifest, limit time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, limit, &timeLimit{m.Name, limit})
+	return ctx, nil, func() {}
 }
 
 // timeLimit is why a call ends that took too long. Most calls don't: its text is made when somebody reads it.

@@ -25,9 +25,9 @@ func TestLimitCall(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			m := &functions.Manifest{Name: "f", In: functions.Port{Stream: test.stream}, Limits: functions.Limits{Time: test.limit}}
-			ctx, stop := limitCall(t.Context(), m)
-			if _, ok := ctx.Deadline(); ok != test.want {
-				t.Errorf("it has a deadline: %v, want %v", ok, test.want)
+			_, left, stop := limitCall(t.Context(), m)
+			if _, ok := left.Left(); ok != test.want {
+				t.Errorf("it has a limit: %v, want %v", ok, test.want)
 			}
 			stop()
 			start, cancel := limitStart(t.Context(), m)
