@@ -39,11 +39,13 @@ func (h *handler) Invoke(ctx context.Context, stream *invokeStream) error {
 	if err != nil {
 		return gateway.WireError(err)
 	}
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
 	rep := &reply{stream: stream}
 	// A caller that keeps to its credit never finds it full, but for one item larger than that.
 	in := functions.NewStream(aheadItems, aheadBytes+maxMessage)
 	var reader sync.WaitGroup
-	reader.Go(func() { readInput(ctx, stream, in, call.Turns) })
+	reader.Go(func() { readInput(ctx, stream, in, call.Turns, end) })
 
 	out := functions.SinkFunc(func(_ context.Context, it functions.Item) error {
 		if err := rep.send(&catenaryv1.InvokeResponse{Kind: &catenaryv1.InvokeResponse_Item{Item: catenaryv1.NewItem(it)}}); err != nil {
@@ -53,8 +55,8 @@ func (h *handler) Invoke(ctx context.Context, stream *invokeStream) error {
 	})
 	timing, err := h.invoke(ctx, call, &reporting{in: in, rep: rep, changed: make(chan struct{}, 1)}, out)
 	in.CloseRecv(nil) // what still comes is dropped
-	end := &catenaryv1.InvokeEnd{Error: catenaryv1.NewFailure(err), Timing: catenaryv1.NewTiming(call.Step, timing)}
-	sendErr := rep.send(&catenaryv1.InvokeResponse{Kind: &catenaryv1.InvokeResponse_End{End: end}})
+	last := &catenaryv1.InvokeEnd{Error: catenaryv1.NewFailure(err), Timing: catenaryv1.NewTiming(call.Step, timing)}
+	sendErr := rep.send(&catenaryv1.InvokeResponse{Kind: &catenaryv1.InvokeResponse_End{End: last}})
 	// The caller closes its side when it sees the end, and a caller that is gone closes it too: so this wait is short.
 	reader.Wait()
 	if sendErr != nil {
@@ -99,7 +101,7 @@ func openCall(stream *invokeStream) (functions.Call, error) {
 
 // readInput passes the caller's items on to in, until the caller closes its side. It goes on reading when nobody takes
 // the items any more: only so does it see the end.
-func readInput(ctx context.Context, stream *invokeStream, in *functions.Stream, turns *functions.Turns) {
+func readInput(ctx context.Context, stream *invokeStream, in *functions.Stream, turns *functions.Turns, end context.CancelCauseFunc) {
 	for {
 		m, err := stream.Receive()
 		if err != nil { // after an end of the input this changes nothing
@@ -125,8 +127,10 @@ func readInput(ctx context.Context, stream *invokeStream, in *functions.Stream, 
 			if turns != nil {
 				turns.Advance(k.Over)
 			}
+		case *catenaryv1.InvokeRequest_Cancel:
+			end(k.Cancel.Err())
 		default:
-			in.CloseSend(fmt.Errorf("%w: a message that is none of item, end and over", functions.ErrInvalid))
+			in.CloseSend(fmt.Errorf("%w: a message that is none of item, end, over and cancel", functions.ErrInvalid))
 		}
 	}
 }

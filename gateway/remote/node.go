@@ -81,7 +81,7 @@ func (n *Node) Invoke(ctx context.Context, call functions.Call, in functions.Sou
 }
 
 func (n *Node) invoke(parent context.Context, call functions.Call, in functions.Source, out functions.Sink) (functions.Timing, error) {
-	ctx, cancel := context.WithCancel(parent)
+	ctx, cancel := wireContext(parent)
 	defer cancel()
 	stream, err := n.client.Invoke(ctx)
 	if err != nil {
@@ -93,9 +93,16 @@ func (n *Node) invoke(parent context.Context, call functions.Call, in functions.
 		defer close(closed)
 		_ = stream.CloseResponse()
 	})
-	sending, stopSending := context.WithCancel(ctx)
+	sending, stopSending := context.WithCancel(parent)
 	defer stopSending()
 	s := &sender{stream: stream, waited: functions.Ahead(in)}
+	told := make(chan struct{})
+	var hangUp *time.Timer
+	untold := context.AfterFunc(parent, func() {
+		defer close(told)
+		hangUp = time.AfterFunc(endGrace, cancel)
+		s.cancel(context.Cause(parent))
+	})
 	var sender sync.WaitGroup
 	sender.Go(func() {
 		if !s.call(call) {
@@ -107,7 +114,7 @@ func (n *Node) invoke(parent context.Context, call functions.Call, in functions.
 		s.input(sending, in)
 	})
 
-	end, err := n.receive(parent, ctx, stream, out, s)
+	end, err := n.receive(parent, stream, out, s)
 	if err != nil {
 		cancel() // the node hears of it as a reset, and a send that waits for it returns
 	}
@@ -119,6 +126,10 @@ func (n *Node) invoke(parent context.Context, call functions.Call, in functions.
 			break
 		}
 	}
+	if !untold() {
+		<-told
+		hangUp.Stop()
+	}
 	if stop() {
 		_ = stream.CloseResponse()
 	} else {
@@ -127,13 +138,29 @@ func (n *Node) invoke(parent context.Context, call functions.Call, in functions.
 	if err != nil {
 		return functions.Timing{}, err
 	}
-	return end.GetTiming().Functions(), end.GetError().Err()
+	if err = end.GetError().Err(); err != nil && parent.Err() != nil {
+		err = context.Cause(parent)
+	}
+	return end.GetTiming().Functions(), err
+}
+
+// endGrace is how long a node may take to end a call that it was told to: its functions get a part of that.
+const endGrace = 250 * time.Millisecond
+
+// wireContext returns the context of the call's connection. It has the deadline of parent, but does not end with it: first
+// the node has to hear why.
+func wireContext(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx := context.WithoutCancel(parent)
+	if at, ok := parent.Deadline(); ok {
+		return context.WithDeadline(ctx, at)
+	}
+	return context.WithCancel(ctx)
 }
 
 type clientStream = connect.BidiStreamForClientSimple[catenaryv1.InvokeRequest, catenaryv1.InvokeResponse]
 
-// receive passes the node's items on to out until the call's end.
-func (n *Node) receive(parent, ctx context.Context, stream *clientStream, out functions.Sink, s *sender) (*catenaryv1.InvokeEnd, error) {
+// receive passes the node's items on to out until the call's end. What comes after the end of parent is dropped.
+func (n *Node) receive(parent context.Context, stream *clientStream, out functions.Sink, s *sender) (*catenaryv1.InvokeEnd, error) {
 	for {
 		m, err := stream.Receive()
 		if err != nil {
@@ -145,7 +172,10 @@ func (n *Node) receive(parent, ctx context.Context, stream *clientStream, out fu
 			if err != nil {
 				return nil, fmt.Errorf("node %s: %w", n.url, err)
 			}
-			if err := out.Send(ctx, it); err != nil {
+			if parent.Err() != nil {
+				continue
+			}
+			if err := out.Send(parent, it); err != nil && parent.Err() == nil {
 				return nil, err
 			}
 		case *catenaryv1.InvokeResponse_Taken:

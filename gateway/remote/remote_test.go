@@ -171,6 +171,50 @@ func TestInvoke_LargeItem(t *testing.T) {
 	}
 }
 
+// TestInvoke_CauseCrosses: a function on the node learns why its call ends.
+func TestInvoke_CauseCrosses(t *testing.T) {
+	begun, ended := make(chan struct{}), make(chan error, 1)
+	n := connectTo(t, start(t, &node{Invoker: invokeFunc(func(ctx context.Context, _ functions.Call, _ functions.Source, out functions.Sink) (functions.Timing, error) {
+		err := out.Send(ctx, functions.Item{Value: []byte{0}})
+		close(begun)
+		<-ctx.Done()
+		ended <- context.Cause(ctx)
+		return functions.Timing{Total: 7}, errors.Join(err, errors.New("whatever it makes of it"))
+	})}, nil), nil)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	why := &functions.StepError{Chain: "c", Step: "other", Err: fmt.Errorf("%w: it fails", functions.ErrFunction)}
+	go func() {
+		<-begun
+		cancel(why)
+	}()
+	timing, err := n.Invoke(ctx, functions.Call{Ref: ref}, functions.NewStream(0, 0), discard)
+	if err != why || timing.Total != 7 {
+		t.Errorf("got %v, %v; want the cause, and what the node measured", timing, err)
+	}
+	if got := <-ended; !errors.Is(got, functions.ErrFunction) || got.Error() != why.Error() {
+		t.Errorf("the function ended with %v, want %v", got, why)
+	}
+}
+
+// TestInvoke_DeafNode: a node that does not end a call is hung up on.
+func TestInvoke_DeafNode(t *testing.T) {
+	begun, over := make(chan struct{}), make(chan struct{})
+	n := connectTo(t, start(t, &node{Invoker: invokeFunc(func(context.Context, functions.Call, functions.Source, functions.Sink) (functions.Timing, error) {
+		close(begun)
+		<-over
+		return functions.Timing{}, nil
+	})}, nil), nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-begun
+		cancel()
+	}()
+	if _, err := n.Invoke(ctx, functions.Call{Ref: ref}, functions.NewStream(0, 0), discard); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	close(over)
+}
+
 // TestInvoke_WaitsCross: the caller's input learns how long a function on the node waits, whether it is read ahead of the
 // function there or not, and though it is read ahead of the node here.
 func TestInvoke_WaitsCross(t *testing.T) {

@@ -25,6 +25,11 @@ func (s *sender) send(m *catenaryv1.InvokeRequest) bool {
 	return s.stream.Send(m) == nil
 }
 
+// cancel tells why the call shall end.
+func (s *sender) cancel(cause error) {
+	s.send(&catenaryv1.InvokeRequest{Kind: &catenaryv1.InvokeRequest_Cancel{Cancel: catenaryv1.NewFailure(cause)}})
+}
+
 // call sends the first message.
 func (s *sender) call(call functions.Call) bool {
 	return s.send(&catenaryv1.InvokeRequest{Kind: &catenaryv1.InvokeRequest_Call{Call: &catenaryv1.InvokeCall{

@@ -2115,6 +2115,7 @@ type InvokeRequest struct {
 	//	*InvokeRequest_Item
 	//	*InvokeRequest_End
 	//	*InvokeRequest_Over
+	//	*InvokeRequest_Cancel
 	Kind          isInvokeRequest_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2193,6 +2194,15 @@ func (x *InvokeRequest) GetOver() uint64 {
 	return 0
 }
 
+func (x *InvokeRequest) GetCancel() *Failure {
+	if x != nil {
+		if x, ok := x.Kind.(*InvokeRequest_Cancel); ok {
+			return x.Cancel
+		}
+	}
+	return nil
+}
+
 type isInvokeRequest_Kind interface {
 	isInvokeRequest_Kind()
 }
@@ -2213,6 +2223,10 @@ type InvokeRequest_Over struct {
 	Over uint64 `protobuf:"varint,4,opt,name=over,proto3,oneof"` // turns before this one are over; at any time
 }
 
+type InvokeRequest_Cancel struct {
+	Cancel *Failure `protobuf:"bytes,5,opt,name=cancel,proto3,oneof"` // why the call shall end now; the caller hangs up when it has ended, or soon after
+}
+
 func (*InvokeRequest_Call) isInvokeRequest_Kind() {}
 
 func (*InvokeRequest_Item) isInvokeRequest_Kind() {}
@@ -2220,6 +2234,8 @@ func (*InvokeRequest_Item) isInvokeRequest_Kind() {}
 func (*InvokeRequest_End) isInvokeRequest_Kind() {}
 
 func (*InvokeRequest_Over) isInvokeRequest_Kind() {}
+
+func (*InvokeRequest_Cancel) isInvokeRequest_Kind() {}
 
 type InvokeCall struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2903,12 +2919,13 @@ const file_gateway_catenary_v1_catenary_proto_rawDesc = "" +
 	"\x03why\x18\b \x01(\tR\x03why\"1\n" +
 	"\x03Ref\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
-	"\x06digest\x18\x02 \x01(\tR\x06digest\"\xb1\x01\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\"\xe1\x01\n" +
 	"\rInvokeRequest\x12-\n" +
 	"\x04call\x18\x01 \x01(\v2\x17.catenary.v1.InvokeCallH\x00R\x04call\x12'\n" +
 	"\x04item\x18\x02 \x01(\v2\x11.catenary.v1.ItemH\x00R\x04item\x12*\n" +
 	"\x03end\x18\x03 \x01(\v2\x16.catenary.v1.SourceEndH\x00R\x03end\x12\x14\n" +
-	"\x04over\x18\x04 \x01(\x04H\x00R\x04overB\x06\n" +
+	"\x04over\x18\x04 \x01(\x04H\x00R\x04over\x12.\n" +
+	"\x06cancel\x18\x05 \x01(\v2\x14.catenary.v1.FailureH\x00R\x06cancelB\x06\n" +
 	"\x04kind\"\xac\x01\n" +
 	"\n" +
 	"InvokeCall\x12\"\n" +
@@ -3035,44 +3052,45 @@ var file_gateway_catenary_v1_catenary_proto_depIdxs = []int32{
 	31, // 21: catenary.v1.InvokeRequest.call:type_name -> catenary.v1.InvokeCall
 	0,  // 22: catenary.v1.InvokeRequest.item:type_name -> catenary.v1.Item
 	32, // 23: catenary.v1.InvokeRequest.end:type_name -> catenary.v1.SourceEnd
-	29, // 24: catenary.v1.InvokeCall.ref:type_name -> catenary.v1.Ref
-	29, // 25: catenary.v1.InvokeCall.models:type_name -> catenary.v1.Ref
-	17, // 26: catenary.v1.SourceEnd.error:type_name -> catenary.v1.Failure
-	0,  // 27: catenary.v1.InvokeResponse.item:type_name -> catenary.v1.Item
-	35, // 28: catenary.v1.InvokeResponse.end:type_name -> catenary.v1.InvokeEnd
-	34, // 29: catenary.v1.InvokeResponse.waits:type_name -> catenary.v1.Waits
-	17, // 30: catenary.v1.InvokeEnd.error:type_name -> catenary.v1.Failure
-	15, // 31: catenary.v1.InvokeEnd.timing:type_name -> catenary.v1.Timing
-	29, // 32: catenary.v1.WakeRequest.functions:type_name -> catenary.v1.Ref
-	29, // 33: catenary.v1.WakeRequest.models:type_name -> catenary.v1.Ref
-	29, // 34: catenary.v1.PrepareRequest.functions:type_name -> catenary.v1.Ref
-	29, // 35: catenary.v1.PrepareRequest.models:type_name -> catenary.v1.Ref
-	22, // 36: catenary.v1.PrepareResponse.functions:type_name -> catenary.v1.FunctionStatus
-	2,  // 37: catenary.v1.ChainService.Run:input_type -> catenary.v1.RunRequest
-	4,  // 38: catenary.v1.ChainService.Stream:input_type -> catenary.v1.StreamRequest
-	6,  // 39: catenary.v1.ChainService.Interrupt:input_type -> catenary.v1.InterruptRequest
-	18, // 40: catenary.v1.ChainService.Deploy:input_type -> catenary.v1.DeployRequest
-	23, // 41: catenary.v1.ChainService.List:input_type -> catenary.v1.ListRequest
-	25, // 42: catenary.v1.ChainService.Pools:input_type -> catenary.v1.PoolsRequest
-	30, // 43: catenary.v1.NodeService.Invoke:input_type -> catenary.v1.InvokeRequest
-	36, // 44: catenary.v1.NodeService.Wake:input_type -> catenary.v1.WakeRequest
-	38, // 45: catenary.v1.NodeService.Prepare:input_type -> catenary.v1.PrepareRequest
-	25, // 46: catenary.v1.NodeService.NodePools:input_type -> catenary.v1.PoolsRequest
-	3,  // 47: catenary.v1.ChainService.Run:output_type -> catenary.v1.RunResponse
-	9,  // 48: catenary.v1.ChainService.Stream:output_type -> catenary.v1.StreamResponse
-	7,  // 49: catenary.v1.ChainService.Interrupt:output_type -> catenary.v1.InterruptResponse
-	20, // 50: catenary.v1.ChainService.Deploy:output_type -> catenary.v1.DeployResponse
-	24, // 51: catenary.v1.ChainService.List:output_type -> catenary.v1.ListResponse
-	26, // 52: catenary.v1.ChainService.Pools:output_type -> catenary.v1.PoolsResponse
-	33, // 53: catenary.v1.NodeService.Invoke:output_type -> catenary.v1.InvokeResponse
-	37, // 54: catenary.v1.NodeService.Wake:output_type -> catenary.v1.WakeResponse
-	39, // 55: catenary.v1.NodeService.Prepare:output_type -> catenary.v1.PrepareResponse
-	26, // 56: catenary.v1.NodeService.NodePools:output_type -> catenary.v1.PoolsResponse
-	47, // [47:57] is the sub-list for method output_type
-	37, // [37:47] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	17, // 24: catenary.v1.InvokeRequest.cancel:type_name -> catenary.v1.Failure
+	29, // 25: catenary.v1.InvokeCall.ref:type_name -> catenary.v1.Ref
+	29, // 26: catenary.v1.InvokeCall.models:type_name -> catenary.v1.Ref
+	17, // 27: catenary.v1.SourceEnd.error:type_name -> catenary.v1.Failure
+	0,  // 28: catenary.v1.InvokeResponse.item:type_name -> catenary.v1.Item
+	35, // 29: catenary.v1.InvokeResponse.end:type_name -> catenary.v1.InvokeEnd
+	34, // 30: catenary.v1.InvokeResponse.waits:type_name -> catenary.v1.Waits
+	17, // 31: catenary.v1.InvokeEnd.error:type_name -> catenary.v1.Failure
+	15, // 32: catenary.v1.InvokeEnd.timing:type_name -> catenary.v1.Timing
+	29, // 33: catenary.v1.WakeRequest.functions:type_name -> catenary.v1.Ref
+	29, // 34: catenary.v1.WakeRequest.models:type_name -> catenary.v1.Ref
+	29, // 35: catenary.v1.PrepareRequest.functions:type_name -> catenary.v1.Ref
+	29, // 36: catenary.v1.PrepareRequest.models:type_name -> catenary.v1.Ref
+	22, // 37: catenary.v1.PrepareResponse.functions:type_name -> catenary.v1.FunctionStatus
+	2,  // 38: catenary.v1.ChainService.Run:input_type -> catenary.v1.RunRequest
+	4,  // 39: catenary.v1.ChainService.Stream:input_type -> catenary.v1.StreamRequest
+	6,  // 40: catenary.v1.ChainService.Interrupt:input_type -> catenary.v1.InterruptRequest
+	18, // 41: catenary.v1.ChainService.Deploy:input_type -> catenary.v1.DeployRequest
+	23, // 42: catenary.v1.ChainService.List:input_type -> catenary.v1.ListRequest
+	25, // 43: catenary.v1.ChainService.Pools:input_type -> catenary.v1.PoolsRequest
+	30, // 44: catenary.v1.NodeService.Invoke:input_type -> catenary.v1.InvokeRequest
+	36, // 45: catenary.v1.NodeService.Wake:input_type -> catenary.v1.WakeRequest
+	38, // 46: catenary.v1.NodeService.Prepare:input_type -> catenary.v1.PrepareRequest
+	25, // 47: catenary.v1.NodeService.NodePools:input_type -> catenary.v1.PoolsRequest
+	3,  // 48: catenary.v1.ChainService.Run:output_type -> catenary.v1.RunResponse
+	9,  // 49: catenary.v1.ChainService.Stream:output_type -> catenary.v1.StreamResponse
+	7,  // 50: catenary.v1.ChainService.Interrupt:output_type -> catenary.v1.InterruptResponse
+	20, // 51: catenary.v1.ChainService.Deploy:output_type -> catenary.v1.DeployResponse
+	24, // 52: catenary.v1.ChainService.List:output_type -> catenary.v1.ListResponse
+	26, // 53: catenary.v1.ChainService.Pools:output_type -> catenary.v1.PoolsResponse
+	33, // 54: catenary.v1.NodeService.Invoke:output_type -> catenary.v1.InvokeResponse
+	37, // 55: catenary.v1.NodeService.Wake:output_type -> catenary.v1.WakeResponse
+	39, // 56: catenary.v1.NodeService.Prepare:output_type -> catenary.v1.PrepareResponse
+	26, // 57: catenary.v1.NodeService.NodePools:output_type -> catenary.v1.PoolsResponse
+	48, // [48:58] is the sub-list for method output_type
+	38, // [38:48] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_gateway_catenary_v1_catenary_proto_init() }
@@ -3100,6 +3118,7 @@ func file_gateway_catenary_v1_catenary_proto_init() {
 		(*InvokeRequest_Item)(nil),
 		(*InvokeRequest_End)(nil),
 		(*InvokeRequest_Over)(nil),
+		(*InvokeRequest_Cancel)(nil),
 	}
 	file_gateway_catenary_v1_catenary_proto_msgTypes[33].OneofWrappers = []any{
 		(*InvokeResponse_Item)(nil),
