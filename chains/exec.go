@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -132,7 +133,10 @@ func (x *exec) feed() {
 	case err == errUnread:
 		err = nil
 	case err != nil:
-		x.failWhole(fmt.Errorf("input: %w", err))
+		if !strings.HasPrefix(err.Error(), "input: ") { // some say so already
+			err = fmt.Errorf("input: %w", err)
+		}
+		x.failWhole(err)
 	}
 	for _, e := range x.plan.feed {
 		x.edges[e].CloseSend(err)

@@ -26,7 +26,7 @@ const (
 // TestSlowReader: behind a chain of five steps a caller takes an item a second, and then as fast as it can. What is
 // offered is far more than the memory that may be in use: the caller's pace reaches the source. No byte is lost.
 func TestSlowReader(t *testing.T) {
-	slow, total := soak(3, 10), int64(soak(1<<29, 1<<30))
+	slow, total := 10, int64(1<<30)
 	n := newNode(t, parts{port: streamOf[[]byte](), guests: []string{"bytes"}, config: config()})
 	p := n.plan(t, "bytes", "bytes", "bytes", "bytes", "bytes")
 	inUse := func() int64 {

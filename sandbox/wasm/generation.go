@@ -182,6 +182,8 @@ func (c *call) errnoOf(err error) uint32 {
 		return abi.Intr
 	case errors.Is(err, functions.ErrDenied):
 		return abi.Access
+	case errors.Is(err, functions.ErrQueueFull), errors.Is(err, functions.ErrUnavailable):
+		return abi.Busy
 	}
 	return abi.IO
 }

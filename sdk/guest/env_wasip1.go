@@ -84,6 +84,8 @@ func (e *hostError) Unwrap() error {
 		return functions.ErrInterrupted
 	case abi.Canceled:
 		return context.Canceled
+	case abi.Busy:
+		return functions.ErrUnavailable
 	}
 	return nil
 }

@@ -48,6 +48,7 @@ const (
 	Access   = 2
 	Again    = 6 // no room yet, on a descriptor set non-blocking
 	BadF     = 8
+	Busy     = 10 // not now: too many wait, or what is asked is away
 	Canceled = 11 // the call is ending
 	Intr     = 27 // the turn is over
 	Inval    = 28

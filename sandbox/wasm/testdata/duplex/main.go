@@ -83,6 +83,9 @@ func serve(ctx context.Context, r *sdk.Receiver[in], s *sdk.Sender[out]) error {
 		}
 		c.log("parks")
 		_, err := r.Recv(ctx)
+		if err == io.EOF {
+			return err
+		}
 		<-ctx.Done()
 		cause := context.Cause(ctx)
 		c.log(fmt.Sprintf("cause: %v, deadline %t", cause, errors.Is(cause, context.DeadlineExceeded)))
