@@ -24,11 +24,13 @@
 //     does not.
 //   - Under Serve a context of sdk.TurnContext does not end with its turn; what a model is asked for under it does.
 //   - Under ServeDuplex the call's context ends when the call is cancelled, and so does every wait of the SDK: return then.
-//     After a tenth of a second the guest is stopped where it is. Under Serve it is stopped at once.
+//     context.Cause says why. After a tenth of a second the guest is stopped where it is. Under Serve it is stopped at
+//     once and its context never ends: to wait for that alone is a deadlock. Under both the context has the call's deadline.
 //   - Under ServeDuplex a goroutine that never waits keeps the others from running, as ever in a guest, which has one
 //     thread. One that yields does not, but what comes from outside is seen up to half a second late while no goroutine
 //     waits.
-//   - At most 64 descriptors are open at once: about 60 generations.
+//   - At most 64 descriptors are open at once, and 4 generations. One that can't begin now is an error that wraps
+//     functions.ErrUnavailable.
 //   - Goroutines end with the call: the instance is put back to its image, or thrown away.
 //   - Random numbers of crypto/rand and of the functions of math/rand and math/rand/v2 are new in every call. A generator
 //     that init makes with a seed of its own is part of the image, and gives the same numbers in each.
