@@ -81,15 +81,15 @@ func (p *Pools) prepare(ctx context.Context, driver sandbox.Driver, m *functions
 	for again := false; ; again = true {
 		artifact, err := p.artifacts.Path(ctx, m.Artifact)
 		if err != nil {
-			return nil, fmt.Errorf("artifact: %w", err)
+			return nil, functions.MissingBlob("artifact", err)
 		}
 		image, err := driver.Prepare(ctx, m, artifact)
 		if err == nil || !errors.Is(err, functions.ErrInvalid) || again {
 			return image, err
 		}
 		damaged, lost := p.artifacts.Verify(ctx, m.Artifact)
-		if lost != nil { // to call again does not help
-			return nil, &functions.Failure{Code: functions.CodeOf(functions.ErrColdStart), Message: fmt.Sprintf("%v: artifact: %v", functions.ErrColdStart, lost)}
+		if lost != nil {
+			return nil, functions.MissingBlob("artifact", lost)
 		}
 		if !damaged {
 			return nil, err

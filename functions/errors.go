@@ -169,3 +169,16 @@ func (f *Failure) Unwrap() error {
 
 // OneLine returns err's text with its line breaks folded, for a log line or a header.
 func OneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+
+// MissingBlob returns err of a blob that what is deployed needs. That it is not there, or was damaged, is a start that
+// fails, and no fault of who calls; to call again does not help.
+func MissingBlob(what string, err error) error {
+	if !errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	text := fmt.Sprintf("%v: %s: %v", ErrColdStart, what, err)
+	if !strings.Contains(text, "deploy again") {
+		text += "; deploy again"
+	}
+	return &Failure{Code: CodeOf(ErrColdStart), Message: text}
+}

@@ -95,6 +95,33 @@ func TestRun_BodyTooLarge(t *testing.T) {
 	}
 }
 
+// TestRun_BodyTooLargeHowever it is sent, the error is ours.
+func TestRun_BodyTooLargeHowever(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.MaxBody = 100_000 })
+	body := `{"chain":"shout","json":"` + strings.Repeat("A", 200_000) + `"}`
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.url+catenaryv1.ChainServiceRunProcedure, io.MultiReader(strings.NewReader(body))) // of no known length
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	said, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusRequestEntityTooLarge || !strings.Contains(string(said), "--max-body") {
+		t.Errorf("status %d, %v: %s", resp.StatusCode, err, said)
+	}
+	_, err = exchange(t, w.rpc, open("shout"), input(`"`+strings.Repeat("x", 200_000)+`"`))
+	if f := catenaryv1.FailureIn(err); f.GetCode() != "memory_limit" || !strings.Contains(f.GetMessage(), "--max-body") {
+		t.Errorf("Stream: got %v", err)
+	}
+	if _, err := w.rpc.Run(t.Context(), &catenaryv1.RunRequest{Chain: "shout", Json: []byte(`"x"`)}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRun_AnswerTooLarge(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.MaxItem = 1000 })
 	_, err := w.rpc.Run(t.Context(), &catenaryv1.RunRequest{Chain: "letters", Json: []byte(`"` + strings.Repeat("x", 500) + `"`)})

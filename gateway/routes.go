@@ -1,8 +1,10 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -75,16 +77,44 @@ func (s *Server) bounded(next http.Handler) http.Handler {
 	})
 }
 
-// fitting refuses a call whose message is larger than this server takes, in words that name the remedy. What does not say
-// how large it is Connect refuses.
+// fitting refuses a call of one message that is larger than this server takes, in words that name the remedy. One that
+// does not say how large it is is read first: Connect would hold it all the same.
 func (s *Server) fitting(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ContentLength > s.cfg.MaxBody {
+		refuse := func() {
 			s.failStatus(w, r, http.StatusRequestEntityTooLarge, errTooLarge(s.cfg.MaxBody))
+		}
+		if r.ContentLength > s.cfg.MaxBody {
+			refuse()
 			return
+		}
+		if r.ContentLength < 0 {
+			body, err := io.ReadAll(io.LimitReader(r.Body, s.cfg.MaxBody+frameBytes))
+			if err == nil && int64(len(body)) >= s.cfg.MaxBody+frameBytes {
+				refuse()
+				return
+			}
+			// What broke off breaks off for who reads it, too.
+			r.Body = struct {
+				io.Reader
+				io.Closer
+			}{io.MultiReader(bytes.NewReader(body), errReader{err}), r.Body}
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// frameBytes is more than what the protocols add to a message.
+const frameBytes = 64
+
+// errReader fails with err, or ends.
+type errReader struct{ err error }
+
+func (r errReader) Read([]byte) (int, error) {
+	if r.err != nil {
+		return 0, r.err
+	}
+	return 0, io.EOF
 }
 
 func say(w http.ResponseWriter, status int, text string) {

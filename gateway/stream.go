@@ -176,8 +176,11 @@ func receive(ctx context.Context, stream *duplex, line *line, what string) (*cat
 	if err != nil && ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if errors.Is(err, io.EOF) && what != "" {
+	switch {
+	case errors.Is(err, io.EOF) && what != "":
 		return nil, fmt.Errorf("%w: the stream ended before %s", functions.ErrInvalid, what)
+	case err != nil && err != io.EOF && !errors.Is(err, io.EOF):
+		return nil, brokenInput(err)
 	}
 	return m, err
 }
@@ -232,7 +235,7 @@ func (s *Server) readStream(ctx context.Context, stream *duplex, ch *chain, in *
 func brokenInput(err error) error {
 	switch connect.CodeOf(err) {
 	case connect.CodeResourceExhausted:
-		return fmt.Errorf("%w: a message is larger than this server takes: %v", functions.ErrMemoryLimit, err)
+		return fmt.Errorf("%w: a message is larger than this server takes (--max-body): %v", functions.ErrMemoryLimit, err)
 	case connect.CodeInvalidArgument:
 		return fmt.Errorf("%w: a message can't be read: %v", functions.ErrInvalid, err)
 	}

@@ -119,7 +119,8 @@ steps:
 	}
 }
 
-// An artifact that was damaged in the store is no fault of the caller's, and a deploy mends it.
+// An artifact or a model that was damaged in the store is no fault of the caller's, however often it calls, and a deploy
+// mends it.
 func TestDeploy_DamagedArtifact(t *testing.T) {
 	t.Parallel()
 	data := stagedData(t)
@@ -127,14 +128,9 @@ func TestDeploy_DamagedArtifact(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range built.Manifests {
-		if m.Name != "guest" {
-			continue
-		}
-		if err := os.RemoveAll(filepath.Join(data, "wasm")); err != nil { // what was prepared of it
-			t.Fatal(err)
-		}
-		blob := filepath.Join(data, "store", "blobs", m.Artifact.Hex())
+	damage := func(d functions.Digest) {
+		t.Helper()
+		blob := filepath.Join(data, "store", "blobs", d.Hex())
 		bytes, err := os.ReadFile(blob)
 		if err == nil {
 			bytes[len(bytes)/2] ^= 1
@@ -144,12 +140,29 @@ func TestDeploy_DamagedArtifact(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s := testkit.Serve(t, "--data", data)
+	for _, m := range built.Manifests {
+		if m.Name == "guest" {
+			damage(m.Artifact)
+		}
+	}
+	damage(built.Models[0].File)
+	if err := os.RemoveAll(filepath.Join(data, "wasm")); err != nil { // what was prepared of it
+		t.Fatal(err)
+	}
+	s := testkit.Serve(t, "--data", data, "--llama-lib", testkit.LlamaLib(t))
+	ask := func() reply { return post(t, s, "ask", "application/json", []byte(`{"text":"hello","confidence":1}`)) }
+	if r := ask(); r.class != "cold_start" || !strings.Contains(r.text, "deploy again") {
+		t.Errorf("the model: %s: %s", r.class, r.text)
+	}
 	if r := post(t, s, "count", "application/json", []byte(`{"do":""}`)); r.class != "cold_start" || !strings.Contains(r.text, "damaged and is removed; deploy again") {
 		t.Errorf("status %d: %s", r.status, r.text)
 	}
+	if r := post(t, s, "count", "application/json", []byte(`{"do":""}`)); r.class != "cold_start" || !strings.Contains(r.text, "deploy again") {
+		t.Errorf("the second caller: %s: %s", r.class, r.text)
+	}
 	testkit.Run(t, exitOK, "deploy", "--server", s.URL, stage.project)
 	wellGuest(t, s)
+	wellModel(t, s)
 }
 
 // A sample that fails is no reason to refuse a function, but whoever deploys it is told.

@@ -87,5 +87,9 @@ func (r records) Model(ctx context.Context, ref functions.Ref) (*functions.Model
 
 // ModelFile returns a local file with the model's weights.
 func (r records) ModelFile(ctx context.Context, m *functions.Model) (string, error) {
-	return r.store.Path(ctx, m.File)
+	path, err := r.store.Whole(ctx, m.File)
+	if err != nil {
+		return "", functions.MissingBlob("model file", err)
+	}
+	return path, nil
 }

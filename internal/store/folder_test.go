@@ -259,6 +259,15 @@ func TestFolder_Damage(t *testing.T) {
 	if damaged, err := s.Verify(ctx, blob); damaged || err != nil {
 		t.Errorf("what is right is called damaged: %v, %v", damaged, err)
 	}
+	for range 2 { // the second time it is not read
+		if got, err := s.Whole(ctx, blob); err != nil || got != path {
+			t.Errorf("got %q, %v", got, err)
+		}
+	}
+	damage(path, "a blot!")
+	if _, err := s.Whole(ctx, blob); !errors.Is(err, functions.ErrNotFound) {
+		t.Errorf("a damaged file is called whole: %v", err)
+	}
 	damage(path, "a blot")
 	if damaged, err := s.Verify(ctx, blob); !damaged || !errors.Is(err, functions.ErrNotFound) || !strings.Contains(err.Error(), "deploy again") {
 		t.Errorf("what is damaged: got %v, %v", damaged, err)

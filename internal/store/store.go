@@ -4,16 +4,21 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/catenary-run/catenary/functions"
 )
 
 // Store is a catalogue and blobs on one backend: a folder or Redis. It may be used from many goroutines, and by many
 // processes at once.
-type Store struct{ backend }
+type Store struct {
+	backend
+	whole sync.Map // what Whole has read: fs.FileInfo by digest
+}
 
 type backend interface {
 	functions.Catalogue
@@ -48,7 +53,36 @@ func Open(url, dir string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{b}, nil
+	return &Store{backend: b}, nil
+}
+
+// Whole is Path for a file whose bytes nobody else checks: it reads them all, the first time and whenever the file is
+// another than then.
+func (s *Store) Whole(ctx context.Context, d functions.Digest) (string, error) {
+	for again := false; ; again = true {
+		path, err := s.Path(ctx, d)
+		if err != nil {
+			return "", err
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			return "", fmt.Errorf("blob %s: %w", d, err)
+		}
+		if known, ok := s.whole.Load(d); ok {
+			if was := known.(os.FileInfo); os.SameFile(was, info) && was.Size() == info.Size() && was.ModTime().Equal(info.ModTime()) {
+				return path, nil
+			}
+		}
+		damaged, err := s.Verify(ctx, d)
+		if err != nil {
+			return "", err
+		}
+		if damaged && !again {
+			continue // it is fetched anew
+		}
+		s.whole.Store(d, info)
+		return path, nil
+	}
 }
 
 func openFolder(dir string) (backend, error) {
