@@ -81,7 +81,7 @@ func (x *exec) invokeStream(n *node, out *outlet) error {
 func (x *exec) invoke(ctx context.Context, c *stepCall) error {
 	if d := c.n.step.Timeout; d > 0 {
 		var stop func()
-		ctx, c.allowance, stop = functions.WithAllowance(ctx, d, fmt.Errorf("%w: the step's timeout of %s", functions.ErrTimeLimit, d))
+		ctx, c.allowance, stop = functions.WithAllowance(ctx, d, fmt.Errorf("%w: the step's timeout of %s, waits for an instance included", functions.ErrTimeLimit, d))
 		defer stop()
 	}
 	call := functions.Call{Ref: c.n.ref, Models: c.n.models, Chain: x.plan.graph.Spec.Name, Step: c.n.step.Name, Run: x.r.ID}

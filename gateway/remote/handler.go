@@ -39,6 +39,9 @@ func (h *handler) Invoke(ctx context.Context, stream *invokeStream) error {
 	if err != nil {
 		return gateway.WireError(err)
 	}
+	if at, ok := ctx.Deadline(); ok {
+		ctx = functions.ReportDeadline(ctx, at.Add(-endGrace))
+	}
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	rep := &reply{stream: stream}

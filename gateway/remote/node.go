@@ -144,15 +144,16 @@ func (n *Node) invoke(parent context.Context, call functions.Call, in functions.
 	return end.GetTiming().Functions(), err
 }
 
-// endGrace is how long a node may take to end a call that it was told to: its functions get a part of that.
+// endGrace is how long a node may take to end a call that it was told to: its functions get a part of that. The deadline
+// on the wire is so much later than the call's.
 const endGrace = 250 * time.Millisecond
 
-// wireContext returns the context of the call's connection. It has the deadline of parent, but does not end with it: first
-// the node has to hear why.
+// wireContext returns the context of the call's connection. It does not end with parent, and a moment after its deadline:
+// first the node has to hear why.
 func wireContext(parent context.Context) (context.Context, context.CancelFunc) {
 	ctx := context.WithoutCancel(parent)
 	if at, ok := parent.Deadline(); ok {
-		return context.WithDeadline(ctx, at)
+		return context.WithDeadline(ctx, at.Add(endGrace))
 	}
 	return context.WithCancel(ctx)
 }

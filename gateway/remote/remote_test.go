@@ -196,6 +196,30 @@ func TestInvoke_CauseCrosses(t *testing.T) {
 	}
 }
 
+// TestInvoke_DeadlineCrosses: as it is, and with the caller's words when it has passed.
+func TestInvoke_DeadlineCrosses(t *testing.T) {
+	ended := make(chan error, 1)
+	n := connectTo(t, start(t, &node{Invoker: invokeFunc(func(ctx context.Context, _ functions.Call, _ functions.Source, _ functions.Sink) (functions.Timing, error) {
+		if _, ok := ctx.Deadline(); !ok {
+			t.Error("there is no deadline on the node")
+		}
+		<-ctx.Done()
+		ended <- context.Cause(ctx)
+		return functions.Timing{}, context.Cause(ctx)
+	})}, nil), nil)
+	for range 5 {
+		limit := fmt.Errorf("%w: the caller's limit", context.DeadlineExceeded)
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, limit)
+		if _, err := n.Invoke(ctx, functions.Call{Ref: ref}, functions.NewStream(0, 0), discard); err != limit {
+			t.Errorf("got %v, want the cause", err)
+		}
+		cancel()
+		if got := <-ended; !errors.Is(got, context.DeadlineExceeded) || got.Error() != limit.Error() {
+			t.Errorf("the function ended with %v, want %v", got, limit)
+		}
+	}
+}
+
 // TestInvoke_DeafNode: a node that does not end a call is hung up on.
 func TestInvoke_DeafNode(t *testing.T) {
 	begun, over := make(chan struct{}), make(chan struct{})

@@ -88,16 +88,12 @@ func (i *instance) Serve(ctx context.Context, in functions.Source, out functions
 	return err
 }
 
-// endGrace is how long an implementation may take to return when its call ends, before it is hung up on: as long as that
-// of a WASM function.
-const endGrace = 100 * time.Millisecond
-
-// wireContext returns the context of the call's connection. It ends with the deadline of call, which the plugin gets, but
-// not with call: first the plugin has to hear why that ends.
+// wireContext returns the context of the call's connection. It does not end with call, and a moment after its deadline,
+// which the plugin gets so: first the plugin has to hear why the call ends.
 func wireContext(call context.Context, name string) (context.Context, context.CancelFunc) {
 	wire := metadata.AppendToOutgoingContext(context.WithoutCancel(call), pluginv1.CallHeader, name)
 	if at, ok := call.Deadline(); ok {
-		return context.WithDeadline(wire, at)
+		return context.WithDeadline(wire, at.Add(pluginv1.EndGrace))
 	}
 	return context.WithCancel(wire)
 }
@@ -109,7 +105,7 @@ func (i *instance) tellEnd(name string, why functions.Failure) {
 		return
 	default:
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), endGrace)
+	ctx, cancel := context.WithTimeout(context.Background(), pluginv1.EndGrace)
 	defer cancel()
 	_, _ = i.rpc.End(ctx, &pluginv1.EndRequest{Call: name, Code: string(why.Code), Message: why.Message})
 }

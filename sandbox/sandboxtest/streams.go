@@ -94,7 +94,11 @@ func serveStream(t *testing.T, inst sandbox.Instance, host functions.Host) *runn
 
 // serve begins the call, whose input comes by in.
 func (r *running) serve(inst sandbox.Instance, in functions.Source, host functions.Host) {
-	ctx, cancel := context.WithCancelCause(r.t.Context())
+	r.serveUnder(r.t.Context(), inst, in, host)
+}
+
+func (r *running) serveUnder(ctx context.Context, inst sandbox.Instance, in functions.Source, host functions.Host) {
+	ctx, cancel := context.WithCancelCause(ctx)
 	r.cancel = cancel
 	var served sync.WaitGroup
 	r.t.Cleanup(func() {
@@ -336,6 +340,24 @@ func (s *streams) testCause(t *testing.T, code sandbox.Code) {
 		if err := inst.Reset(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+	}
+	for range 5 { // a deadline that passes by itself: whoever notices it first
+		limit := fmt.Errorf("%w: the caller's limit", context.DeadlineExceeded)
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, limit)
+		host := &streamHost{}
+		r := newRunning(t)
+		r.serveUnder(ctx, inst, r.in, host)
+		r.send(fixture.In{Do: fixture.Work}, functions.Item{})
+		if err := r.end(); err != limit {
+			t.Errorf("got %v, want the cause", err)
+		}
+		if n, _ := host.count("the caller's limit, deadline true"); n != 1 {
+			t.Errorf("the function logs %v", host.lines)
+		}
+		if err := inst.Reset(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
 	}
 }
 

@@ -79,6 +79,9 @@ func (s *server) callContext(ctx context.Context) (_ context.Context, forget fun
 	if len(names) != 1 {
 		return ctx, func() { end(nil) }
 	}
+	if at, ok := ctx.Deadline(); ok {
+		ctx = functions.ReportDeadline(ctx, at.Add(-pluginv1.EndGrace))
+	}
 	call := runningCall{end, make(chan struct{})}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,5 +1,7 @@
 package pluginv1
 
+import "time"
+
 // What go-plugin's handshake must agree on. The cookie is no secret: it only tells a plugin that somebody started it
 // by hand.
 const (
@@ -13,4 +15,8 @@ const (
 )
 
 // MemEnv is the environment variable that tells a plugin its memory limit in bytes.
+// EndGrace is how long an implementation may take to return when its call ends, before it is hung up on: as long as that
+// of a WASM function. The deadline of Handle is so much later than the call's.
+const EndGrace = 100 * time.Millisecond
+
 const MemEnv = "CATENARY_MEM_BYTES"
