@@ -193,6 +193,10 @@ func (r *Runtime) loadRequest(m *model, path string) *gpuv1.LoadRequest {
 
 func (r *Runtime) wake(ctx context.Context, w *worker, m *model) {
 	r.raise(w, m, func() (*gpuv1.Residency, error) {
+		// The worker reads the file again. Whoever has it knows whether it is still what was loaded.
+		if _, err := r.cfg.Models.ModelFile(ctx, m.spec); err != nil {
+			return nil, m.errorf("%w", err)
+		}
 		res, err := w.client.Wake(ctx, &gpuv1.WakeRequest{Id: string(m.ref.Digest)})
 		if err != nil {
 			return nil, r.explain(ctx, w, m, err)

@@ -150,8 +150,7 @@ func TestDeploy_DamagedArtifact(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := testkit.Serve(t, "--data", data, "--llama-lib", testkit.LlamaLib(t))
-	ask := func() reply { return post(t, s, "ask", "application/json", []byte(`{"text":"hello","confidence":1}`)) }
-	if r := ask(); r.class != "cold_start" || !strings.Contains(r.text, "deploy again") {
+	if r := ask(t, s); r.class != "cold_start" || !strings.Contains(r.text, "deploy again") {
 		t.Errorf("the model: %s: %s", r.class, r.text)
 	}
 	if r := post(t, s, "count", "application/json", []byte(`{"do":""}`)); r.class != "cold_start" || !strings.Contains(r.text, "damaged and is removed; deploy again") {
@@ -162,6 +161,40 @@ func TestDeploy_DamagedArtifact(t *testing.T) {
 	}
 	testkit.Run(t, exitOK, "deploy", "--server", s.URL, stage.project)
 	wellGuest(t, s)
+	wellModel(t, s)
+}
+
+// A model's file that is damaged while the model is parked is not woken from.
+func TestDeploy_DamagedWhileParked(t *testing.T) {
+	t.Parallel()
+	data := stagedData(t)
+	built, err := project.Open(stage.project)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := testkit.Serve(t, "--data", data, "--llama-lib", testkit.LlamaLib(t), "--idle", "300ms")
+	wellModel(t, s)
+	c, err := client.New(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, "the model to be parked", func() bool {
+		pools, err := c.Pools(t.Context())
+		return err == nil && len(pools.Models) == 1 && pools.Models[0].Tier == "parked"
+	})
+	blob := filepath.Join(data, "store", "blobs", built.Models[0].File.Hex())
+	bytes, err := os.ReadFile(blob)
+	if err == nil {
+		bytes[len(bytes)/2] ^= 1
+		err = os.WriteFile(blob, bytes, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := ask(t, s); r.class != "cold_start" || !strings.Contains(r.text, "deploy again") {
+		t.Errorf("status %d: %s: %s", r.status, r.class, r.text)
+	}
+	testkit.Run(t, exitOK, "deploy", "--server", s.URL, stage.project)
 	wellModel(t, s)
 }
 
