@@ -26,15 +26,13 @@ type stepCall struct {
 	// allowance is the step's own limit.
 	allowance *functions.Allowance
 
-	waits functions.WaitClock  // of the two sides; of the source as long as nobody reads it ahead of the function
-	ahead functions.KnownWaits // of the function, for its input, if somebody does
+	waits functions.InputWaits // of the two sides
 
 	// The source and the sink may be used side by side.
-	mu      sync.Mutex // guards the fields below
-	last    functions.Item
-	held    functions.HeldBlobs
-	isAhead bool // somebody reads the source ahead of the function
-	broke   bool // the input broke off
+	mu    sync.Mutex // guards the fields below
+	last  functions.Item
+	held  functions.HeldBlobs
+	broke bool // the input broke off
 
 	// These are of the sink.
 	sent    int
@@ -137,7 +135,7 @@ func (x *exec) record(c *stepCall, t functions.Timing) {
 // busy returns how long the call has worked until now. While a side waits the call counts as idle: what it does meanwhile
 // on the other side can't be told from outside.
 func (c *stepCall) busy(now time.Time) time.Duration {
-	return max(0, now.Sub(c.begun)-c.waits.Waits().Total-c.ahead.Waits().Total)
+	return max(0, now.Sub(c.begun)-c.waits.Waits().Total)
 }
 
 // came notes an item of the input; mu is held, or nobody else knows the call yet.
@@ -150,18 +148,12 @@ func (c *stepCall) came(it functions.Item) {
 type callSource stepCall
 
 // Ahead implements [functions.Awaited].
-func (s *callSource) Ahead() (report func(functions.Waits)) {
-	c := (*stepCall)(s)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.isAhead = true
-	return c.ahead.Report
-}
+func (s *callSource) Ahead() (report func(functions.Waits)) { return s.waits.Ahead() }
 
 // Recv returns the next item.
 func (s *callSource) Recv(ctx context.Context) (functions.Item, error) {
 	c := (*stepCall)(s)
-	it, err := c.recv(ctx)
+	it, err := c.waits.Recv(ctx, c.src)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -171,17 +163,6 @@ func (s *callSource) Recv(ctx context.Context) (functions.Item, error) {
 		c.broke = true
 	}
 	return it, err
-}
-
-func (c *stepCall) recv(ctx context.Context) (functions.Item, error) {
-	c.mu.Lock()
-	ahead := c.isAhead
-	c.mu.Unlock()
-	if !ahead {
-		c.waits.Begin()
-		defer c.waits.End()
-	}
-	return c.src.Recv(ctx)
 }
 
 // callSink is a call as the sink of what it yields.
@@ -197,11 +178,7 @@ func (s *callSink) Send(ctx context.Context, it functions.Item) error {
 		return c.refused
 	}
 	c.waits.Begin()
-	if c.allowance == nil {
-		c.broken = c.out.send(ctx, it)
-	} else {
-		c.broken = c.allowance.Sink(functions.SinkFunc(c.out.send)).Send(ctx, it)
-	}
+	c.broken = c.allowance.Sink(c.out).Send(ctx, it)
 	c.waits.End()
 	if c.broken != nil {
 		return c.broken

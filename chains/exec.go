@@ -331,7 +331,7 @@ func (x *exec) recv(edge int) (functions.Item, error) {
 // pass hands on an item of a step that is not in a call. It returns errUnread if nobody takes it and errLeft if the
 // run ends.
 func (x *exec) pass(out *outlet, it functions.Item) error {
-	err := out.send(x.ctx, it)
+	err := out.Send(x.ctx, it)
 	if err != nil && err != errUnread {
 		return errLeft
 	}
@@ -444,8 +444,7 @@ func (x *exec) fail(step string, err error) {
 		err = x.endedLocked()
 		if timeUp(err) {
 			if step = x.slowestLocked(); step == "" {
-				x.failed = fmt.Errorf("chain %s: %w", x.plan.graph.Spec.Name, err)
-				x.cancel(x.failed)
+				x.failWholeLocked(err)
 				return
 			}
 		}
@@ -470,6 +469,10 @@ func (x *exec) failWhole(err error) {
 	if timeUp(err) {
 		err = x.withUseLocked(err)
 	}
+	x.failWholeLocked(err)
+}
+
+func (x *exec) failWholeLocked(err error) {
 	x.failed = fmt.Errorf("chain %s: %w", x.plan.graph.Spec.Name, err)
 	x.cancel(x.failed)
 }

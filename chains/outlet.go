@@ -23,9 +23,9 @@ func (x *exec) outlet(n *node) *outlet {
 	return o
 }
 
-// send hands it on; an item of a turn that is over is dropped. It fails only if nobody reads any more (errUnread), or
+// Send hands it on; an item of a turn that is over is dropped. It fails only if nobody reads any more (errUnread), or
 // if ctx ends or the run with it.
-func (o *outlet) send(ctx context.Context, it functions.Item) error {
+func (o *outlet) Send(ctx context.Context, it functions.Item) error {
 	if o.n.turned && o.x.turns.Over(it.Turn) {
 		return nil
 	}

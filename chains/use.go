@@ -19,7 +19,7 @@ func timeUp(err error) bool {
 
 // use is how long a step has worked.
 type use struct {
-	step string
+	*node
 	busy time.Duration
 }
 
@@ -36,7 +36,7 @@ func (x *exec) usesLocked() []use {
 	var uses []use
 	for i, n := range x.plan.steps {
 		if busy[i] > 0 {
-			uses = append(uses, use{n.step.Name, busy[i]})
+			uses = append(uses, use{n, busy[i]})
 		}
 	}
 	slices.SortStableFunc(uses, func(a, b use) int { return cmp.Compare(b.busy, a.busy) })
@@ -51,7 +51,7 @@ func (x *exec) withUseLocked(err error) error {
 	}
 	parts := make([]string, len(uses))
 	for i, u := range uses {
-		parts[i] = u.step + " " + short(u.busy)
+		parts[i] = u.step.Name + " " + short(u.busy)
 	}
 	return fmt.Errorf("%w; of %s so far: %s", err, short(time.Since(x.begin)), strings.Join(parts, ", "))
 }
@@ -59,16 +59,13 @@ func (x *exec) withUseLocked(err error) error {
 // slowestLocked returns the step that has worked longest of those that were under way when the run was over, or nothing if
 // none has worked for a tenth of the run: then the time went by in waits for the caller. Mu is held.
 func (x *exec) slowestLocked() string {
-	live := map[string]bool{}
-	for i, n := range x.plan.steps {
-		live[n.step.Name] = x.cut[i]
-	}
+	live := slices.Clone(x.cut)
 	for c := range x.calls {
-		live[c.n.step.Name] = true
+		live[c.n.index] = true
 	}
 	for _, u := range x.usesLocked() {
-		if live[u.step] && u.busy >= time.Since(x.begin)/10 {
-			return u.step
+		if live[u.index] && u.busy >= time.Since(x.begin)/10 {
+			return u.step.Name
 		}
 	}
 	return ""

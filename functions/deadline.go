@@ -5,10 +5,23 @@ import (
 	"time"
 )
 
-// ReportDeadline returns ctx with another deadline to report. It does not end then: it is for the far end of a connection,
-// whose near end says why a call ends, and for that needs a moment beyond the call's deadline.
-func ReportDeadline(ctx context.Context, at time.Time) context.Context {
-	return deadlineContext{ctx, at}
+// Outlast returns the context of a connection that carries the call under ctx. It does not end with ctx, and grace after
+// its deadline: first the far end has to hear why the call ends.
+func Outlast(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+	wire := context.WithoutCancel(ctx)
+	if at, ok := ctx.Deadline(); ok {
+		return context.WithDeadline(wire, at.Add(grace))
+	}
+	return context.WithCancel(wire)
+}
+
+// Outlasted is Outlast's other half, at the far end of the connection: it returns ctx with the call's own deadline to
+// report. It does not end then, since the near end says why.
+func Outlasted(ctx context.Context, grace time.Duration) context.Context {
+	if at, ok := ctx.Deadline(); ok {
+		return deadlineContext{ctx, at.Add(-grace)}
+	}
+	return ctx
 }
 
 type deadlineContext struct {

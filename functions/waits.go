@@ -1,7 +1,9 @@
 package functions
 
 import (
+	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -30,6 +32,9 @@ func Ahead(src Source) (report func(Waits)) {
 
 // WaitClock measures [Waits]. The zero value is ready. It may be used from many goroutines.
 type WaitClock struct {
+	// Changed, if it is set, gets a token when somebody has begun or ended to wait, unless it holds one.
+	Changed chan struct{}
+
 	mu      sync.Mutex // guards the fields below
 	total   time.Duration
 	waiting int // how many wait
@@ -43,6 +48,7 @@ func (w *WaitClock) Begin() {
 	if w.waiting++; w.waiting == 1 {
 		w.since = time.Now()
 	}
+	w.signal()
 }
 
 // End notes that one of those who wait does not any more.
@@ -51,6 +57,14 @@ func (w *WaitClock) End() {
 	defer w.mu.Unlock()
 	if w.waiting--; w.waiting == 0 {
 		w.total += time.Since(w.since)
+	}
+	w.signal()
+}
+
+func (w *WaitClock) signal() {
+	select {
+	case w.Changed <- struct{}{}:
+	default:
 	}
 }
 
@@ -89,6 +103,38 @@ func (k *KnownWaits) Waits() Waits {
 		w.Total += time.Since(k.at)
 	}
 	return w
+}
+
+// InputWaits are the waits for the items of a [Source] that is [Awaited]: those in Recv, as long as nobody has called Ahead,
+// and what is reported then. Whoever has more to say of the same function's waits uses the clock.
+type InputWaits struct {
+	WaitClock
+	ahead atomic.Bool
+	known KnownWaits
+}
+
+// Ahead does what [Awaited] says.
+func (w *InputWaits) Ahead() (report func(Waits)) {
+	w.ahead.Store(true)
+	return func(k Waits) {
+		w.known.Report(k)
+		w.signal()
+	}
+}
+
+// Recv receives from src.
+func (w *InputWaits) Recv(ctx context.Context, src Source) (Item, error) {
+	if !w.ahead.Load() {
+		w.Begin()
+		defer w.End()
+	}
+	return src.Recv(ctx)
+}
+
+// Waits returns what was measured and what is known.
+func (w *InputWaits) Waits() Waits {
+	own, known := w.WaitClock.Waits(), w.known.Waits()
+	return Waits{Total: own.Total + known.Total, Now: own.Now || known.Now}
 }
 
 // waitsEvery is how often waits are told over a border. It is short against a time that anybody is blamed for.

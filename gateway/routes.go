@@ -98,7 +98,7 @@ func (s *Server) fitting(next http.Handler) http.Handler {
 			r.Body = struct {
 				io.Reader
 				io.Closer
-			}{io.MultiReader(bytes.NewReader(body), errReader{err}), r.Body}
+			}{io.MultiReader(bytes.NewReader(body), r.Body), r.Body}
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -106,16 +106,6 @@ func (s *Server) fitting(next http.Handler) http.Handler {
 
 // frameBytes is more than what the protocols add to a message.
 const frameBytes = 64
-
-// errReader fails with err, or ends.
-type errReader struct{ err error }
-
-func (r errReader) Read([]byte) (int, error) {
-	if r.err != nil {
-		return 0, r.err
-	}
-	return 0, io.EOF
-}
 
 func say(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

@@ -179,7 +179,7 @@ func receive(ctx context.Context, stream *duplex, line *line, what string) (*cat
 	switch {
 	case errors.Is(err, io.EOF) && what != "":
 		return nil, fmt.Errorf("%w: the stream ended before %s", functions.ErrInvalid, what)
-	case err != nil && err != io.EOF && !errors.Is(err, io.EOF):
+	case err != nil && !errors.Is(err, io.EOF):
 		return nil, brokenInput(err)
 	}
 	return m, err

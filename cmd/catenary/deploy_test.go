@@ -119,6 +119,20 @@ steps:
 	}
 }
 
+// damageBlob changes a bit of what the store of a data folder holds.
+func damageBlob(t *testing.T, data string, d functions.Digest) {
+	t.Helper()
+	blob := filepath.Join(data, "store", "blobs", d.Hex())
+	bytes, err := os.ReadFile(blob)
+	if err == nil {
+		bytes[len(bytes)/2] ^= 1
+		err = os.WriteFile(blob, bytes, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // An artifact or a model that was damaged in the store is no fault of the caller's, however often it calls, and a deploy
 // mends it.
 func TestDeploy_DamagedArtifact(t *testing.T) {
@@ -128,24 +142,12 @@ func TestDeploy_DamagedArtifact(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	damage := func(d functions.Digest) {
-		t.Helper()
-		blob := filepath.Join(data, "store", "blobs", d.Hex())
-		bytes, err := os.ReadFile(blob)
-		if err == nil {
-			bytes[len(bytes)/2] ^= 1
-			err = os.WriteFile(blob, bytes, 0o600)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
 	for _, m := range built.Manifests {
 		if m.Name == "guest" {
-			damage(m.Artifact)
+			damageBlob(t, data, m.Artifact)
 		}
 	}
-	damage(built.Models[0].File)
+	damageBlob(t, data, built.Models[0].File)
 	if err := os.RemoveAll(filepath.Join(data, "wasm")); err != nil { // what was prepared of it
 		t.Fatal(err)
 	}
@@ -182,15 +184,7 @@ func TestDeploy_DamagedWhileParked(t *testing.T) {
 		pools, err := c.Pools(t.Context())
 		return err == nil && len(pools.Models) == 1 && pools.Models[0].Tier == "parked"
 	})
-	blob := filepath.Join(data, "store", "blobs", built.Models[0].File.Hex())
-	bytes, err := os.ReadFile(blob)
-	if err == nil {
-		bytes[len(bytes)/2] ^= 1
-		err = os.WriteFile(blob, bytes, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	damageBlob(t, data, built.Models[0].File)
 	if r := ask(t, s); r.class != "cold_start" || !strings.Contains(r.text, "deploy again") {
 		t.Errorf("status %d: %s: %s", r.status, r.class, r.text)
 	}

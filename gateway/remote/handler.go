@@ -39,10 +39,7 @@ func (h *handler) Invoke(ctx context.Context, stream *invokeStream) error {
 	if err != nil {
 		return gateway.WireError(err)
 	}
-	if at, ok := ctx.Deadline(); ok {
-		ctx = functions.ReportDeadline(ctx, at.Add(-endGrace))
-	}
-	ctx, end := context.WithCancelCause(ctx)
+	ctx, end := context.WithCancelCause(functions.Outlasted(ctx, endGrace))
 	defer end(nil)
 	rep := &reply{stream: stream}
 	// A caller that keeps to its credit never finds it full, but for one item larger than that.
@@ -56,7 +53,7 @@ func (h *handler) Invoke(ctx context.Context, stream *invokeStream) error {
 		}
 		return nil
 	})
-	timing, err := h.invoke(ctx, call, &reporting{in: in, rep: rep, changed: make(chan struct{}, 1)}, out)
+	timing, err := h.invoke(ctx, call, newReporting(in, rep), out)
 	in.CloseRecv(nil) // what still comes is dropped
 	last := &catenaryv1.InvokeEnd{Error: catenaryv1.NewFailure(err), Timing: catenaryv1.NewTiming(call.Step, timing)}
 	sendErr := rep.send(&catenaryv1.InvokeResponse{Kind: &catenaryv1.InvokeResponse_End{End: last}})
@@ -74,7 +71,7 @@ func (h *handler) invoke(ctx context.Context, call functions.Call, in *reporting
 	defer telling.Wait()
 	ended := make(chan struct{})
 	defer close(ended) // also when the node panics
-	telling.Go(func() { functions.TellWaits(ended, in.changed, in.waited, in.rep.tellWaits) })
+	telling.Go(func() { functions.TellWaits(ended, in.waits.Changed, in.waits.Waits, in.rep.tellWaits) })
 	return h.node.Invoke(ctx, call, in, out)
 }
 

@@ -81,7 +81,7 @@ func (n *Node) Invoke(ctx context.Context, call functions.Call, in functions.Sou
 }
 
 func (n *Node) invoke(parent context.Context, call functions.Call, in functions.Source, out functions.Sink) (functions.Timing, error) {
-	ctx, cancel := wireContext(parent)
+	ctx, cancel := functions.Outlast(parent, endGrace)
 	defer cancel()
 	stream, err := n.client.Invoke(ctx)
 	if err != nil {
@@ -147,16 +147,6 @@ func (n *Node) invoke(parent context.Context, call functions.Call, in functions.
 // endGrace is how long a node may take to end a call that it was told to: its functions get a part of that. The deadline
 // on the wire is so much later than the call's.
 const endGrace = 250 * time.Millisecond
-
-// wireContext returns the context of the call's connection. It does not end with parent, and a moment after its deadline:
-// first the node has to hear why.
-func wireContext(parent context.Context) (context.Context, context.CancelFunc) {
-	ctx := context.WithoutCancel(parent)
-	if at, ok := parent.Deadline(); ok {
-		return context.WithDeadline(ctx, at.Add(endGrace))
-	}
-	return context.WithCancel(ctx)
-}
 
 type clientStream = connect.BidiStreamForClientSimple[catenaryv1.InvokeRequest, catenaryv1.InvokeResponse]
 

@@ -50,55 +50,25 @@ type reporting struct {
 	in  *functions.Stream
 	rep *reply
 
-	waits   functions.WaitClock  // as long as nobody receives ahead of the function
-	ahead   functions.KnownWaits // if somebody does
-	isAhead atomic.Bool
-	changed chan struct{} // holds one if the function has begun or ended to wait
+	waits functions.InputWaits
 
 	// Of the goroutine that receives.
 	items, told uint64
 	bytes       int64 // since told
 }
 
+func newReporting(in *functions.Stream, rep *reply) *reporting {
+	s := &reporting{in: in, rep: rep}
+	s.waits.Changed = make(chan struct{}, 1)
+	return s
+}
+
 // Ahead implements [functions.Awaited].
-func (s *reporting) Ahead() (report func(functions.Waits)) {
-	s.isAhead.Store(true)
-	return func(w functions.Waits) {
-		s.ahead.Report(w)
-		s.signal()
-	}
-}
-
-func (s *reporting) signal() {
-	select {
-	case s.changed <- struct{}{}:
-	default:
-	}
-}
-
-// waited returns how long the function has waited.
-func (s *reporting) waited() functions.Waits {
-	if s.isAhead.Load() {
-		return s.ahead.Waits()
-	}
-	return s.waits.Waits()
-}
-
-func (s *reporting) recv(ctx context.Context) (functions.Item, error) {
-	if !s.isAhead.Load() {
-		s.waits.Begin()
-		s.signal()
-		defer func() {
-			s.waits.End()
-			s.signal()
-		}()
-	}
-	return s.in.Recv(ctx)
-}
+func (s *reporting) Ahead() (report func(functions.Waits)) { return s.waits.Ahead() }
 
 // Recv implements functions.Source.
 func (s *reporting) Recv(ctx context.Context) (functions.Item, error) {
-	it, err := s.recv(ctx)
+	it, err := s.waits.Recv(ctx, s.in)
 	if err != nil {
 		return it, err
 	}

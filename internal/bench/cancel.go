@@ -36,9 +36,9 @@ func benchCancel(ctx context.Context, rec *recorder) error {
 	defer rig.stop()
 	var arms []cancelArm
 	for _, kind := range []struct {
-		how     string
-		streams int
-	}{{"wasm", cancelStreams}, {"plugin", cancelPlugins / cancelSteps}} {
+		name, how string
+		streams   int
+	}{{"WASM", "wasm", cancelStreams}, {"plugin", "plugin", cancelPlugins / cancelSteps}} {
 		m, err := rig.echo(ctx, kind.how, "stream")
 		if err != nil {
 			return err
@@ -47,10 +47,9 @@ func benchCancel(ctx context.Context, rec *recorder) error {
 		if err != nil {
 			return err
 		}
-		name := map[string]string{"wasm": "WASM", "plugin": "plugin"}[kind.how]
 		arms = append(arms,
-			cancelArm{fmt.Sprintf("%d streams through two %s steps, all at once", kind.streams, name), rig, p, kind.streams, true},
-			cancelArm{fmt.Sprintf("one of %d streams through two %s steps", kind.streams, name), rig, p, kind.streams, false})
+			cancelArm{fmt.Sprintf("%d streams through two %s steps, all at once", kind.streams, kind.name), rig, p, kind.streams, true},
+			cancelArm{fmt.Sprintf("one of %d streams through two %s steps", kind.streams, kind.name), rig, p, kind.streams, false})
 	}
 	return rec.rounds(1, cancelRounds, func(to *recorder) error {
 		for _, a := range arms {

@@ -44,7 +44,7 @@ func (i *instance) Serve(ctx context.Context, in functions.Source, out functions
 	defer i.proc.logs.during(host.Log)()
 
 	name := strconv.FormatUint(i.calls.Add(1), 10)
-	wire, hangUp := wireContext(call, name)
+	wire, hangUp := functions.Outlast(metadata.AppendToOutgoingContext(call, pluginv1.CallHeader, name), pluginv1.EndGrace)
 	defer hangUp()
 	stream, err := i.rpc.Handle(wire, grpc.MaxCallRecvMsgSize(int(min(i.limits.OutBytes, maxMessage)+frameBytes)))
 	if err != nil {
@@ -86,16 +86,6 @@ func (i *instance) Serve(ctx context.Context, in functions.Source, out functions
 	}
 	helpers.Wait()
 	return err
-}
-
-// wireContext returns the context of the call's connection. It does not end with call, and a moment after its deadline,
-// which the plugin gets so: first the plugin has to hear why the call ends.
-func wireContext(call context.Context, name string) (context.Context, context.CancelFunc) {
-	wire := metadata.AppendToOutgoingContext(context.WithoutCancel(call), pluginv1.CallHeader, name)
-	if at, ok := call.Deadline(); ok {
-		return context.WithDeadline(wire, at.Add(pluginv1.EndGrace))
-	}
-	return context.WithCancel(wire)
 }
 
 // tellEnd tells the plugin why a call ends, and waits for that. One that does not listen is hung up on all the same.

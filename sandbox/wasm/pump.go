@@ -31,19 +31,18 @@ type async struct {
 	rings  time.Time             // when it goes off; zero if it is not set
 	stopAt time.Time             // when the guest is stopped; zero until it has been told that its call has ended
 	hailed bool                  // its timers have gone off for that
-	waited time.Duration         // for the input
-	since  time.Time             // when it began to wait
+	waits  functions.WaitClock   // for the input
 	report func(functions.Waits) // tells how long it has waited; set where the input is read ahead
 }
 
 // idles notes that the guest begins to wait for its input, or has it.
 func (a *async) idles(now bool) {
 	if now {
-		a.since = time.Now()
+		a.waits.Begin()
 	} else {
-		a.waited += time.Since(a.since)
+		a.waits.End()
 	}
-	a.report(functions.Waits{Total: a.waited, Now: now})
+	a.report(a.waits.Waits())
 }
 
 // startAsync makes the call one whose guest can wait for many things.

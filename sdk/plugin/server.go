@@ -79,9 +79,7 @@ func (s *server) callContext(ctx context.Context) (_ context.Context, forget fun
 	if len(names) != 1 {
 		return ctx, func() { end(nil) }
 	}
-	if at, ok := ctx.Deadline(); ok {
-		ctx = functions.ReportDeadline(ctx, at.Add(-pluginv1.EndGrace))
-	}
+	ctx = functions.Outlasted(ctx, pluginv1.EndGrace)
 	call := runningCall{end, make(chan struct{})}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,7 +115,7 @@ func (s *server) Handle(stream grpc.BidiStreamingServer[pluginv1.Item, pluginv1.
 		done := make(chan struct{})
 		var notices sync.WaitGroup
 		notices.Go(func() { out.notify(done) })
-		notices.Go(func() { functions.TellWaits(done, in.changed, in.waits.Waits, out.tellWaits) })
+		notices.Go(func() { functions.TellWaits(done, in.waits.Changed, in.waits.Waits, out.tellWaits) })
 		defer notices.Wait()
 		defer close(done)
 	}

@@ -34,14 +34,14 @@ type source struct {
 	told   atomic.Uint64 // how much of taken the node knows
 	report chan struct{} // holds one if the node is to be told
 
-	waits   functions.WaitClock // of the function, for items of a stream
-	changed chan struct{}       // holds one if waits have begun or ended
+	waits functions.WaitClock // of the function, for items of a stream
 }
 
 func newSource(stream handleStream, env *env, streamed bool) *source {
-	s := &source{stream: stream, env: env, report: make(chan struct{}, 1), changed: make(chan struct{}, 1)}
+	s := &source{stream: stream, env: env, report: make(chan struct{}, 1)}
 	if streamed {
 		s.items = make(chan *pluginv1.Item, aheadItems)
+		s.waits.Changed = make(chan struct{}, 1)
 	}
 	return s
 }
@@ -114,11 +114,7 @@ func (s *source) next(ctx context.Context) (*pluginv1.Item, error) {
 	}
 	if len(s.items) == 0 {
 		s.waits.Begin()
-		signal(s.changed)
-		defer func() {
-			s.waits.End()
-			signal(s.changed)
-		}()
+		defer s.waits.End()
 	}
 	select {
 	case m, ok := <-s.items:
@@ -138,12 +134,9 @@ func (s *source) next(ctx context.Context) (*pluginv1.Item, error) {
 func (s *source) due() bool { return len(s.items) == 0 && s.taken.Load() > s.told.Load() }
 
 // ask has the node told what was taken. It does not wait: the connection may have no room while the output is not read.
-func (s *source) ask() { signal(s.report) }
-
-// signal puts a token into c, unless it holds one.
-func signal(c chan<- struct{}) {
+func (s *source) ask() {
 	select {
-	case c <- struct{}{}:
+	case s.report <- struct{}{}:
 	default:
 	}
 }

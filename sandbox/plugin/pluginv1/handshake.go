@@ -14,9 +14,9 @@ const (
 	CallHeader = "catenary-call"
 )
 
-// MemEnv is the environment variable that tells a plugin its memory limit in bytes.
 // EndGrace is how long an implementation may take to return when its call ends, before it is hung up on: as long as that
 // of a WASM function. The deadline of Handle is so much later than the call's.
 const EndGrace = 100 * time.Millisecond
 
+// MemEnv is the environment variable that tells a plugin its memory limit in bytes.
 const MemEnv = "CATENARY_MEM_BYTES"

@@ -2,8 +2,8 @@
 // started. It is a pure function over bytes: it imports no engine and starts nothing.
 //
 // [Rewrite] does three things in one pass. It adds fuel: a counter in a new global, taken down by one at every loop
-// header and every function entry (once, where a function begins with a loop); at zero the code calls a new import, abi.FuelModule.FuelYield of type () -> (), and
-// starts the next slice. It exports every mutable global under a reserved name, so that a host can read and set them
+// header and every function entry (once, where a function begins with a loop); at zero the code calls a new import,
+// abi.FuelModule.FuelYield of type () -> (), and starts the next slice. It exports every mutable global under a reserved name, so that a host can read and set them
 // all. And if memory and globals are all of the module's state, it takes out what would run again in every new
 // instance: the bytes of active data segments (they are in [Module].Data) and the start section (its function is
 // exported as [Module].Start). Where they are not all, [Module].Uncapturable says why, and both stay in place.
