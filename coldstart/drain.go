@@ -3,7 +3,6 @@ package coldstart
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/catenary-run/catenary/functions"
@@ -111,7 +110,7 @@ func (p *Pools) gone() bool {
 
 // forceClose closes the instances whose calls ignore that they were cancelled. The calls then end, and their instances
 // leave in the usual way; the second Close does nothing, so this one counts as leaving too.
-func (p *Pools) forceClose(tasks *sync.WaitGroup) {
+func (p *Pools) forceClose() {
 	p.mu.Lock()
 	var stuck []*instance
 	for _, pl := range p.pools {
@@ -123,7 +122,7 @@ func (p *Pools) forceClose(tasks *sync.WaitGroup) {
 	p.mu.Unlock()
 	for _, inst := range stuck {
 		p.log.Error("call does not end", "func", inst.pool.ref.Name, "instance", inst.ID(), "after", callGrace)
-		tasks.Go(func() {
+		p.tasks.Go(func() {
 			p.tryClose(inst.pool.ref, inst)
 			p.mu.Lock()
 			defer p.mu.Unlock()

@@ -140,11 +140,11 @@ func (p *Pools) giveBack(inst *instance) {
 		return
 	}
 	delete(pl.busy, inst)
-	p.changed(pl)
 	if inst.spent {
-		pl.finished = append(pl.finished, inst)
+		p.finish(inst)
 		return
 	}
+	p.changed(pl)
 	pl.offer(inst, time.Now())
 }
 
@@ -167,8 +167,22 @@ func (l *lease) release(err error) {
 		pl.state = pl.state.served()
 	}
 	pl.state.LastUsed, pl.touched = now, now
-	pl.finished = append(pl.finished, inst)
-	p.changed(pl)
+	p.finish(inst)
+}
+
+// finish has an instance that has served made fit for its next call, or closed. mu is held.
+func (p *Pools) finish(inst *instance) {
+	pl := inst.pool
+	if inst.spent {
+		pl.leaving++
+		close(inst.closing)
+		p.changed(pl)
+		p.tasks.Go(func() { p.closeInstance(inst, "spent") })
+		return
+	}
+	pl.resetting++
+	p.asBefore(pl)
+	p.tasks.Go(func() { p.resetInstance(inst) })
 }
 
 // broken reports whether an instance whose call ended so can't be trusted any more.

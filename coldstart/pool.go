@@ -30,8 +30,7 @@ type pool struct {
 	starting, leaving int
 	ready             []*instance // the longest unused first; calls take the last
 	busy              map[*instance]struct{}
-	finished          []*instance // their call has ended, and nobody has looked after them yet
-	resetting         int         // those that are being reset
+	resetting         int // those that are being reset
 
 	calls     []*waiter // in the order they came
 	wakers    []*waiter
@@ -143,7 +142,7 @@ func (pl *pool) observe(stopping bool) observed {
 		Preparers: len(pl.preparers),
 		Deploys:   pl.deploys,
 		Busy:      len(pl.busy),
-		Resetting: pl.resetting + len(pl.finished),
+		Resetting: pl.resetting,
 		Starting:  pl.starting,
 		Leaving:   pl.leaving,
 		Code:      pl.code,
@@ -194,7 +193,7 @@ func (pl *pool) kind() functions.Kind {
 
 // running counts the instances that are there.
 func (pl *pool) running() int {
-	return len(pl.ready) + len(pl.busy) + len(pl.finished) + pl.resetting
+	return len(pl.ready) + len(pl.busy) + pl.resetting
 }
 
 // empty reports whether the pool holds nothing and nobody waits.
@@ -251,7 +250,7 @@ func (pl *pool) unusedInstances() []*instance {
 // unusedCode is what the code holds, if nothing but ready instances needs it.
 func (pl *pool) unusedCode() int64 {
 	waiting := len(pl.calls) + len(pl.wakers) + len(pl.preparers)
-	needed := len(pl.busy) + len(pl.finished) + pl.resetting + pl.starting
+	needed := len(pl.busy) + pl.resetting + pl.starting
 	if pl.code != codeLoaded || pl.state.GiveUp || waiting+needed > 0 {
 		return 0
 	}

@@ -28,6 +28,9 @@ type Pools struct {
 	poke      chan struct{} // capacity 1: something has changed, decide again
 	sessions  atomic.Uint64 // numbers them
 
+	// tasks is joined by Run. Beside Run, only what holds an instance adds to it, and Run does not end before that.
+	tasks sync.WaitGroup
+
 	mu       sync.Mutex // guards the fields below, and all pools and instances
 	pools    map[functions.Digest]*pool
 	dirty    map[*pool]struct{} // those about which something has changed
@@ -81,14 +84,13 @@ func (p *Pools) Run(ctx context.Context) error {
 	defer cancel(nil)
 	defer context.AfterFunc(ctx, func() { cancel(errShuttingDown) })()
 
-	var tasks sync.WaitGroup
-	defer tasks.Wait()
+	defer p.tasks.Wait()
 	ended := ctx.Done()
 	var force <-chan time.Time
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		next := p.step(starts, &tasks)
+		next := p.step(starts)
 		if p.gone() {
 			return nil
 		}
@@ -100,7 +102,7 @@ func (p *Pools) Run(ctx context.Context) error {
 		case <-p.poke:
 		case <-timer.C:
 		case <-force:
-			p.forceClose(&tasks)
+			p.forceClose()
 		case <-ended:
 			ended = nil
 			p.stop()
@@ -118,9 +120,19 @@ func (p *Pools) changed(pl *pool) {
 	}
 }
 
+// asBefore notes a change of pl that leaves as many instances as there were. Unless somebody waits or memory is short
+// nothing is to be decided then, and the loop is left asleep: to wake it twice took longer than a small call. It looks no
+// later than it would have without the change. mu is held.
+func (p *Pools) asBefore(pl *pool) {
+	p.account(pl)
+	if pl.nextLook.IsZero() || len(pl.calls)+len(pl.wakers)+len(pl.preparers) > 0 || p.stopping || p.held > p.config.MemBytes {
+		p.changed(pl)
+	}
+}
+
 // step decides about every pool that changed or is due, lets tasks do it, and returns when to step again if nothing
 // happens before. What it costs depends on what has changed, not on how many pools there are.
-func (p *Pools) step(starts context.Context, tasks *sync.WaitGroup) (next time.Time) {
+func (p *Pools) step(starts context.Context) (next time.Time) {
 	now := time.Now()
 	p.mu.Lock()
 	if !p.due.IsZero() && !now.Before(p.due) {
@@ -161,7 +173,7 @@ func (p *Pools) step(starts context.Context, tasks *sync.WaitGroup) (next time.T
 	next = p.due
 	p.mu.Unlock()
 	for _, do := range todo {
-		tasks.Go(do)
+		p.tasks.Go(do)
 	}
 	return next
 }
@@ -207,18 +219,6 @@ func (p *Pools) look(starts context.Context, pl *pool, reclaim int, now time.Tim
 	if pl.running() > 0 {
 		pl.wakers = tell(pl.wakers, outcome{})
 	}
-	for _, inst := range pl.finished {
-		if inst.spent {
-			pl.leaving++
-			close(inst.closing)
-			todo = append(todo, func() { p.closeInstance(inst, "spent") })
-		} else {
-			pl.resetting++
-			todo = append(todo, func() { p.resetInstance(inst) })
-		}
-	}
-	pl.finished = nil
-
 	var d decision
 	o := pl.observe(p.stopping)
 	o.Rush, o.Short, o.Reclaim = len(p.rushing) > 0, p.short(pl), reclaim

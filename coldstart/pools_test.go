@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/catenary-run/catenary/functions"
+	"github.com/catenary-run/catenary/sandbox"
 )
 
 const ms = time.Millisecond
@@ -567,4 +568,53 @@ func TestNew_Refuses(t *testing.T) {
 	if joined, ok := err.(interface{ Unwrap() []error }); !ok || len(joined.Unwrap()) != 9 {
 		t.Errorf("got %v, want all nine faults", err)
 	}
+}
+
+// TestPools_CallsLeaveTheLoopAsleep: a call that finds an instance ready, and its reset, leave nothing to decide. To wake
+// the loop for them took longer than a small call.
+func TestPools_CallsLeaveTheLoopAsleep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &node{driver: &fake{work: ms, instBytes: 10}}
+		var err error
+		if n.Pools, err = New(DefaultConfig(), Deps{Drivers: []sandbox.Driver{n.driver}, Manifests: n, Artifacts: n}); err != nil {
+			t.Fatal(err)
+		}
+		steps := 0
+		stop, stopped := make(chan struct{}), make(chan struct{})
+		go func() { // Run's loop, without its timer
+			defer close(stopped)
+			for {
+				n.step(t.Context())
+				steps++
+				select {
+				case <-n.poke:
+				case <-stop:
+					for n.stop(); !n.gone(); synctest.Wait() {
+						n.step(t.Context())
+					}
+					n.tasks.Wait()
+					return
+				}
+			}
+		}()
+		ref := n.function("speak", nil)
+		n.call(t, ref)
+		synctest.Wait()
+		before := steps
+		for range 100 {
+			n.call(t, ref)
+			synctest.Wait()
+		}
+		if steps != before {
+			t.Errorf("100 calls woke the loop %d times", steps-before)
+		}
+		if s := n.status(t, ref); s.Instances == 0 || n.driver.counts().starts != s.Instances {
+			t.Errorf("got %+v after %+v, want instances that serve again and again", s, n.driver.counts())
+		}
+		if _, next := decide(n.pools[ref.Digest].spec(n.config), n.pools[ref.Digest].observe(false), n.pools[ref.Digest].state, time.Now()); next.Next.Before(n.due) {
+			t.Errorf("the loop looks again at %v, and should at %v", n.due, next.Next)
+		}
+		close(stop)
+		<-stopped
+	})
 }

@@ -199,7 +199,6 @@ func (p *Pools) watch(inst *instance) {
 
 // resetInstance makes an instance that has served fit for its next call, or closes it.
 func (p *Pools) resetInstance(inst *instance) {
-	growStack()
 	pl := inst.pool
 	ctx, cancel := context.WithTimeout(context.Background(), resetTimeout) // its call, and that call's context, are over
 	defer cancel()
@@ -214,11 +213,14 @@ func (p *Pools) resetInstance(inst *instance) {
 	why := "spent"
 	p.mu.Lock()
 	pl.resetting--
-	p.changed(pl)
 	switch {
 	case err == nil && !inst.spent:
 		inst.memBytes, pl.instBytes = bytes, bytes
+		if len(pl.calls)+len(pl.wakers) > 0 {
+			p.changed(pl)
+		}
 		pl.offer(inst, time.Now())
+		p.asBefore(pl)
 		p.mu.Unlock()
 		return
 	case inst.spent:
@@ -228,6 +230,7 @@ func (p *Pools) resetInstance(inst *instance) {
 	}
 	pl.leaving++
 	close(inst.closing)
+	p.changed(pl)
 	p.mu.Unlock()
 	if why == "unfit" {
 		p.log.Warn("instance can't be reset", "func", pl.ref.Name, "instance", inst.ID(), "err", err)

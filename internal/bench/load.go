@@ -89,6 +89,7 @@ func benchLoad(ctx context.Context, rec *recorder) error {
 		if err != nil {
 			return err
 		}
+		ref := m.Ref()
 		want, err := answerOf(guest.mode, guest.in)
 		if err != nil {
 			return err
@@ -103,7 +104,7 @@ func benchLoad(ctx context.Context, rec *recorder) error {
 		arms = append(arms, loadArm{guest.name + ", reset, pool of 2", func(ctx context.Context) error {
 			var got []byte
 			out := functions.SinkFunc(func(_ context.Context, it functions.Item) error { got = it.Value; return nil })
-			if _, err := rig.pools.Invoke(ctx, functions.Call{Ref: m.Ref()}, functions.Items(functions.Item{Value: guest.in}), out); err != nil {
+			if _, err := rig.pools.Invoke(ctx, functions.Call{Ref: ref}, functions.Items(functions.Item{Value: guest.in}), out); err != nil {
 				return err
 			}
 			return check(got)

@@ -16,6 +16,8 @@ type content struct {
 	size  int64
 	view  []byte   // all of it, to be read
 	pages *pageMap // nil where the kernel tells nothing: then a reset gives all pages back
+
+	faults *faults // nil where there is none
 }
 
 const memfdName = "catenary-image" // as /proc/PID/maps shows it
@@ -62,6 +64,7 @@ func (c *content) seal() error {
 // look prepares for memories to be reset.
 func (c *content) look() error {
 	c.pages, _ = openPageMap()
+	c.faults = openFaults()
 	if c.size == 0 {
 		return nil
 	}
@@ -135,7 +138,7 @@ func (c *content) close() error {
 		release(c.view)
 		c.view = nil
 	}
-	return errors.Join(c.file.Close(), c.pages.close())
+	return errors.Join(c.file.Close(), c.pages.close(), c.faults.close())
 }
 
 // reserve returns n bytes of address space that take memory only once they are written.

@@ -6,6 +6,7 @@ package image
 type keeper struct {
 	left []uint8 // by page: how many resets it stays though nobody changes it; 0 if it is not kept
 	kept int     // pages
+	used bool    // there has been a reset
 }
 
 const (

@@ -54,7 +54,8 @@ func TestImage_GivesEverythingBack(t *testing.T) {
 			m.PrivateBytes()
 			memories = append(memories, m)
 		}
-		if d, m := held(t); d != descriptors+2 || m != mappings+5 {
+		// The image, the table of pages, and a userfaultfd where there is one.
+		if d, m := held(t); d < descriptors+2 || d > descriptors+3 || m != mappings+5 {
 			t.Fatalf("while open: got %d descriptors and %d mappings, began with %d and %d", d, m, descriptors, mappings)
 		}
 		im.Close()

@@ -114,7 +114,7 @@ const (
 // swapped or migrating is not "present" and still the mapping's own: if it were left out, what one call wrote there
 // would be there for the next.
 func scanPages(pagemap *os.File, mem []byte, do func(pageRun)) error {
-	var regions [128]pageRegion
+	var regions [32]pageRegion // small, so that it needs no larger stack; a Go guest's call leaves a dozen
 	base := uint64(uintptr(unsafe.Pointer(unsafe.SliceData(mem))))
 	arg := pageScan{
 		start: base, end: base + uint64(len(mem)),

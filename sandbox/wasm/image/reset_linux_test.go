@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"testing"
+	"unsafe"
 
 	"pgregory.net/rapid"
 
@@ -51,7 +52,10 @@ func TestReset_Property(t *testing.T) {
 	for name, pages := range waysToLook(t, im) {
 		t.Run(name, func(t *testing.T) {
 			im.held.pages = pages
+			single := im.held.faults
+			defer func() { im.held.faults = single }()
 			rapid.Check(t, func(t *rapid.T) {
+				im.held.faults = rapid.SampledFrom([]*faults{single, nil}).Draw(t, "faults")
 				m, err := im.NewMemory(2 * size)
 				if err != nil {
 					t.Fatal(err)
@@ -130,6 +134,67 @@ func TestReset_Keeps(t *testing.T) {
 	if got := call(); got != 0 {
 		t.Errorf("after %d calls that wrote nothing it keeps %d pages", patience+1, got)
 	}
+}
+
+// What a call only reads is mapped page by page from the first reset on: the next resets have to walk over all that is.
+func TestReset_FewPagesAreMapped(t *testing.T) {
+	const size = 4 << 20
+	im, _ := openPattern(t, size)
+	if im.held.faults == nil {
+		t.Log("there is no userfaultfd here: pages come in groups")
+	}
+	m, err := im.NewMemory(size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Free()
+	mem := m.Reallocate(0)
+	page := os.Getpagesize()
+	sum := 0
+	call := func() (mapped int) {
+		for at := 0; at < len(mem); at += 32 * page {
+			sum += int(mem[at])
+		}
+		mem[page]++
+		mapped = mappedPages(t, mem)
+		if err := m.Reset(); err != nil {
+			t.Fatal(err)
+		}
+		return mapped
+	}
+	want := size/(32*page) + 1
+	first, second, third := call(), call(), call()
+	if first <= want {
+		t.Fatalf("of %d pages that a call touches %d are mapped: this kernel maps no others, and the test shows nothing", want, first)
+	}
+	if im.held.faults == nil {
+		want = first
+	}
+	if second != want || third != want {
+		t.Errorf("mapped after the calls: %d, %d and %d pages (sum %d); from the second on %d are touched", first, second, third, sum, want)
+	}
+	if got := m.KeptBytes(); got != int64(page) || m.PrivateBytes() != got {
+		t.Errorf("it keeps %d bytes and %d are its own, want the page that each call writes", got, m.PrivateBytes())
+	}
+}
+
+// mappedPages counts the pages of mem that the kernel has mapped, whoever's they are.
+func mappedPages(t *testing.T, mem []byte) (n int) {
+	t.Helper()
+	f, err := os.Open("/proc/self/pagemap")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	page := os.Getpagesize()
+	entries := make([]byte, len(mem)/page*8)
+	if _, err := f.ReadAt(entries, int64(uintptr(unsafe.Pointer(unsafe.SliceData(mem))))/int64(page)*8); err != nil {
+		t.Fatal(err)
+	}
+	for i := 7; i < len(entries); i += 8 {
+		n += int(entries[i] >> 7) // the highest bit: present
+	}
+	return n
 }
 
 func TestReset_Refuses(t *testing.T) {

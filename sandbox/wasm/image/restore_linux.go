@@ -13,6 +13,9 @@ import (
 //	for every page of mem that is its own:
 //		if it is kept: copy the image's page over it
 //		else: give it back
+//
+// The first time, the image's pages are given back too, to be mapped one by one from then on. Before that they come in
+// groups: a new instance answers its first call sooner so.
 func (c *content) restore(mem []byte, k *keeper) error {
 	if c.pages == nil {
 		k.forget()
@@ -27,7 +30,21 @@ func (c *content) restore(mem []byte, k *keeper) error {
 		}
 		gone = pageRun{}
 	}
+	drop := func(at, n int) {
+		if gone.at+gone.n != at {
+			flush()
+			gone.at = at
+		}
+		gone.n += n
+	}
+	regroup := !k.used && c.faults.single(mem[:min(len(mem), len(c.view))])
+	k.used = true
+	seen := 0
 	err := c.pages.own(mem, func(r pageRun) {
+		if regroup {
+			drop(seen, r.at-seen)
+			seen = r.at + r.n
+		}
 		if r.zero && r.at >= len(c.view) {
 			return // only read, and zero like the image
 		}
@@ -43,13 +60,12 @@ func (c *content) restore(mem []byte, k *keeper) error {
 					continue
 				}
 			}
-			if gone.at+gone.n != at {
-				flush()
-				gone.at = at
-			}
-			gone.n += page
+			drop(at, page)
 		}
 	})
+	if regroup {
+		drop(seen, len(mem)-seen)
+	}
 	flush()
 	if err != nil {
 		return err
