@@ -92,8 +92,8 @@ func (x *exec) invoke(ctx context.Context, c *stepCall) error {
 	x.mu.Unlock()
 	timing, err := x.enter(ctx, call, c)
 	x.record(c, timing)
-	if err = c.outcome(err); err != nil && err != errUnread && ctx.Err() != nil {
-		return context.Cause(ctx) // whatever the call makes of it
+	if err = c.outcome(err); err != errUnread && ctx.Err() != nil {
+		return context.Cause(ctx) // whatever the call makes of it: one that says nothing may not have said all
 	}
 	return err
 }

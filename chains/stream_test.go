@@ -412,6 +412,33 @@ func TestStream_DeadlineTellsWhoUsedIt(t *testing.T) {
 	})
 }
 
+// TestStream_EndsThatAreNoEnds: a function that stops when its time is up, and does not say so, has not said all.
+func TestStream_EndsThatAreNoEnds(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		stops := func(ctx context.Context, c functions.Call, in functions.Source, out functions.Sink) error {
+			err := mapper(t, func(int) []int { return []int{1, 2} })(ctx, c, in, out)
+			<-ctx.Done()
+			return err
+		}
+		for name, tt := range map[string]struct {
+			timeout, deadline time.Duration
+			want              error
+		}{
+			"the step's limit": {time.Second, time.Minute, functions.ErrTimeLimit},
+			"the run's":        {0, time.Second, context.DeadlineExceeded},
+		} {
+			step := call("count", "in")
+			step.Timeout = tt.timeout
+			ctx, cancel := context.WithTimeout(t.Context(), tt.deadline)
+			_, err := compile(t, chain(step), streamFns()).Run(ctx, Run{Invoker: serve(t, map[string]server{"count": stops}), In: functions.Items(item(t, n{2})), Out: &caller{t: t}})
+			cancel()
+			if se, ok := err.(*functions.StepError); !ok || se.Step != "count" || !errors.Is(err, tt.want) {
+				t.Errorf("%s: got %v, want %v of the step", name, err, tt.want)
+			}
+		}
+	})
+}
+
 // TestStream_TimeoutLeavesOutTheReader: the timeout of a call does not run while its output waits for a slow caller.
 func TestStream_TimeoutLeavesOutTheReader(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -2,6 +2,7 @@ package chains
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/catenary-run/catenary/chains/spec"
 	"github.com/catenary-run/catenary/functions"
@@ -17,6 +18,8 @@ func (x *exec) callerTurn(it *functions.Item, first bool) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	switch {
+	case it.Turn > math.MaxInt64:
+		return fmt.Errorf("%w: an item of turn %d; the last is %d", functions.ErrInvalid, it.Turn, int64(math.MaxInt64))
 	case first:
 		x.base, x.told = it.Turn, it.Turn // before opened is closed
 		x.turns.Advance(x.base)           // what lies before is no turn of this run

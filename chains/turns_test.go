@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +16,29 @@ import (
 	"github.com/catenary-run/catenary/chains/spec"
 	"github.com/catenary-run/catenary/functions"
 )
+
+// TestTurns_OfTheCaller: they are counted one by one, from wherever the caller begins, and have an end.
+func TestTurns_OfTheCaller(t *testing.T) {
+	p := compile(t, chain(call("copy", "in")), streamFns())
+	for _, tt := range []struct {
+		turns []uint64
+		ok    bool
+	}{
+		{[]uint64{0, 0, 1}, true}, {[]uint64{7, 8, 8}, true}, {[]uint64{math.MaxInt64}, true},
+		{[]uint64{0, 2}, false}, {[]uint64{1, 0}, false}, {[]uint64{math.MaxInt64 + 1}, false},
+	} {
+		var items []functions.Item
+		for _, turn := range tt.turns {
+			it := item(t, n{1})
+			it.Turn = turn
+			items = append(items, it)
+		}
+		_, err := p.Run(t.Context(), Run{Invoker: serve(t, map[string]server{"copy": mapper(t, same)}), In: functions.Items(items...), Out: &caller{t: t}})
+		if (err == nil) != tt.ok || err != nil && !errors.Is(err, functions.ErrInvalid) {
+			t.Errorf("turns %d: got %v", tt.turns, err)
+		}
+	}
+}
 
 // listen opens a turn at every item that ends with 0: 30 opens turn 3.
 func listen(t testing.TB) server {

@@ -41,6 +41,9 @@ func (p *Pools) Invoke(ctx context.Context, call functions.Call, in functions.So
 	host := newHost(p, l.manifest, id, call)
 	ctx, stop := m.limitIdle(ctx, l.manifest)
 	err = p.guard("call", call.Ref, func() error { return l.inst.Serve(ctx, (*meterIn)(&m), (*meterOut)(&m), host) })
+	if err == nil && ctx.Err() != nil {
+		err = context.Cause(ctx) // it may have ended for that, and not said all
+	}
 	stop()
 	host.close()
 	l.release(err)

@@ -133,6 +133,23 @@ func TestSession_IdleLimit(t *testing.T) {
 	})
 }
 
+// TestSession_LimitOfOneThatSaysNothing: a function that stops when its limit ends it has not ended well, though it says so.
+func TestSession_LimitOfOneThatSaysNothing(t *testing.T) {
+	stops := func(ctx context.Context, _ *fakeInstance, _ functions.Source, _ functions.Sink, _ functions.Host) error {
+		<-ctx.Done()
+		return nil
+	}
+	run(t, &fake{onServe: stops}, nil, func(t *testing.T, n *node) {
+		ref := n.function("talk", func(m *functions.Manifest) {
+			streams(m)
+			m.Limits.Idle = time.Minute
+		})
+		if _, err := n.Invoke(t.Context(), functions.Call{Ref: ref}, functions.NewStream(0, 0), functions.SinkFunc(nil)); !errors.Is(err, functions.ErrIdleLimit) {
+			t.Errorf("got %v, want %v", err, functions.ErrIdleLimit)
+		}
+	})
+}
+
 // TestSpare_NextCallFindsAnInstance: while an instance is made fit again the next call has another one, and waits for
 // nothing.
 func TestSpare_NextCallFindsAnInstance(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 // Allowance is a limit of the time that a call may be at work: while its output waits for a reader the limit stands
 // still, since that is no fault of the function's. It may be used from many goroutines; nil is no limit.
 type Allowance struct {
+	outer *Allowance // of the context that it was made for; nil if there was none
 	limit time.Duration
 	begun time.Time
 	waits WaitClock // in which it stands still
@@ -18,8 +19,8 @@ type Allowance struct {
 // called when it has ended.
 func WithAllowance(ctx context.Context, limit time.Duration, cause error) (_ context.Context, a *Allowance, stop func()) {
 	ctx, end := context.WithCancelCause(ctx)
-	a = &Allowance{limit: limit, begun: time.Now(), timer: time.AfterFunc(limit, func() { end(cause) })}
-	return ctx, a, func() {
+	a = &Allowance{outer: allowanceOf(ctx), limit: limit, begun: time.Now(), timer: time.AfterFunc(limit, func() { end(cause) })}
+	return context.WithValue(ctx, allowanceKey{}, a), a, func() {
 		a.timer.Stop()
 		end(nil)
 	}
@@ -48,4 +49,30 @@ func (a *Allowance) Left() (time.Duration, bool) {
 		return 0, false
 	}
 	return max(0, a.limit-time.Since(a.begun)+a.waits.Waits().Total), true
+}
+
+type allowanceKey struct{}
+
+func allowanceOf(ctx context.Context) *Allowance {
+	a, _ := ctx.Value(allowanceKey{}).(*Allowance)
+	return a
+}
+
+// WithTimeLeft returns ctx with a limit that somebody else keeps: [TimeLeft] knows of it, and it ends nothing.
+func WithTimeLeft(ctx context.Context, left time.Duration) context.Context {
+	return context.WithValue(ctx, allowanceKey{}, &Allowance{outer: allowanceOf(ctx), limit: left, begun: time.Now()})
+}
+
+// TimeLeft returns how much time what runs under ctx has at least: until its deadline, and of every allowance. It returns
+// false if nothing limits it.
+func TimeLeft(ctx context.Context) (left time.Duration, limited bool) {
+	if at, ok := ctx.Deadline(); ok {
+		left, limited = max(0, time.Until(at)), true
+	}
+	for a := allowanceOf(ctx); a != nil; a = a.outer {
+		if d, _ := a.Left(); !limited || d < left {
+			left, limited = d, true
+		}
+	}
+	return left, limited
 }

@@ -24,6 +24,14 @@ func Outlasted(ctx context.Context, grace time.Duration) context.Context {
 	return ctx
 }
 
+// ReportDeadline returns ctx with at as its deadline, if it has no earlier one, to report: it does not end then.
+func ReportDeadline(ctx context.Context, at time.Time) context.Context {
+	if own, ok := ctx.Deadline(); ok && own.Before(at) {
+		return ctx
+	}
+	return deadlineContext{ctx, at}
+}
+
 type deadlineContext struct {
 	context.Context
 	at time.Time

@@ -38,6 +38,7 @@ func Run(t *testing.T, factory Factory) {
 		{"Cancel", testCancel},
 		{"CancelWhileFull", testCancelWhileFull},
 		{"Deadline", testDeadline},
+		{"TimeLeft", testTimeLeft},
 		{"Timing", testTiming},
 		{"Wake", testWake},
 		{"Unknown", testUnknown},

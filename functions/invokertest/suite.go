@@ -296,6 +296,24 @@ func testDeadline(t *testing.T, factory Factory) {
 	}
 }
 
+// testTimeLeft: the function knows of limits that others keep.
+func testTimeLeft(t *testing.T, factory Factory) {
+	got := make(chan time.Duration, 1)
+	inv, ref := serve(t, factory, func(ctx context.Context, in functions.Source, out functions.Sink) error {
+		left, _ := functions.TimeLeft(ctx)
+		got <- left
+		return nil
+	})
+	ctx, _, stop := functions.WithAllowance(t.Context(), time.Minute, functions.ErrTimeLimit)
+	defer stop()
+	if _, _, err := call(ctx, inv, ref); err != nil {
+		t.Fatal(err)
+	}
+	if left := <-got; left > time.Minute || left < time.Minute/2 {
+		t.Errorf("the function has %v, want up to a minute", left)
+	}
+}
+
 func testTiming(t *testing.T, factory Factory) {
 	var fail atomic.Bool
 	inv, ref := serve(t, factory, func(ctx context.Context, in functions.Source, out functions.Sink) error {

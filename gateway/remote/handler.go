@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"connectrpc.com/connect"
 	"github.com/catenary-run/catenary/functions"
@@ -35,11 +36,14 @@ type invokeStream = connect.BidiStream[catenaryv1.InvokeRequest, catenaryv1.Invo
 
 // Invoke serves one call: its input is read beside it, so that a full edge holds up nothing but the caller.
 func (h *handler) Invoke(ctx context.Context, stream *invokeStream) error {
-	call, err := openCall(stream)
+	call, left, err := openCall(stream)
 	if err != nil {
 		return gateway.WireError(err)
 	}
 	ctx, end := context.WithCancelCause(functions.Outlasted(ctx, endGrace))
+	if left != nil {
+		ctx = functions.WithTimeLeft(ctx, time.Duration(*left))
+	}
 	defer end(nil)
 	rep := &reply{stream: stream}
 	// A caller that keeps to its credit never finds it full, but for one item larger than that.
@@ -75,28 +79,28 @@ func (h *handler) invoke(ctx context.Context, call functions.Call, in *reporting
 	return h.node.Invoke(ctx, call, in, out)
 }
 
-// openCall reads the first message.
-func openCall(stream *invokeStream) (functions.Call, error) {
+// openCall receives the call, and how many nanoseconds it has left by limits that the caller keeps; nil if there are none.
+func openCall(stream *invokeStream) (functions.Call, *int64, error) {
 	first, err := stream.Receive()
 	if errors.Is(err, io.EOF) {
-		return functions.Call{}, fmt.Errorf("%w: the stream ended before the call", functions.ErrInvalid)
+		return functions.Call{}, nil, fmt.Errorf("%w: the stream ended before the call", functions.ErrInvalid)
 	}
 	if err != nil {
-		return functions.Call{}, err
+		return functions.Call{}, nil, err
 	}
 	m := first.GetCall()
 	if m == nil {
-		return functions.Call{}, fmt.Errorf("%w: the first message must be call", functions.ErrInvalid)
+		return functions.Call{}, nil, fmt.Errorf("%w: the first message must be call", functions.ErrInvalid)
 	}
 	call := functions.Call{Chain: m.Chain, Step: m.Step, Run: m.Run}
 	if m.Turns {
 		call.Turns = functions.NewTurns()
 	}
 	if call.Ref, err = m.Ref.Functions(); err != nil {
-		return call, err
+		return call, nil, err
 	}
 	call.Models, err = catenaryv1.Refs(m.Models)
-	return call, err
+	return call, m.TimeLeft, err
 }
 
 // readInput passes the caller's items on to in, until the caller closes its side. It goes on reading when nobody takes

@@ -105,7 +105,7 @@ func (n *Node) invoke(parent context.Context, call functions.Call, in functions.
 	})
 	var sender sync.WaitGroup
 	sender.Go(func() {
-		if !s.call(call) {
+		if !s.call(parent, call) {
 			return
 		}
 		if call.Turns != nil {

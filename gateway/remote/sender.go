@@ -31,11 +31,15 @@ func (s *sender) cancel(cause error) {
 }
 
 // call sends the first message.
-func (s *sender) call(call functions.Call) bool {
-	return s.send(&catenaryv1.InvokeRequest{Kind: &catenaryv1.InvokeRequest_Call{Call: &catenaryv1.InvokeCall{
+func (s *sender) call(ctx context.Context, call functions.Call) bool {
+	m := &catenaryv1.InvokeCall{
 		Ref: catenaryv1.NewRef(call.Ref), Models: catenaryv1.NewRefs(call.Models), Chain: call.Chain, Step: call.Step, Run: call.Run,
 		Turns: call.Turns != nil,
-	}}})
+	}
+	if left, limited := functions.TimeLeft(ctx); limited {
+		m.TimeLeft = new(int64(left))
+	}
+	return s.send(&catenaryv1.InvokeRequest{Kind: &catenaryv1.InvokeRequest_Call{Call: m}})
 }
 
 // input sends the items of in, as fast as the function takes them, and then how they ended.

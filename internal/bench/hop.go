@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/catenary-run/catenary/chains"
@@ -58,7 +59,7 @@ func benchHop(ctx context.Context, rec *recorder) error {
 	}
 	peers = append(peers, bare)
 
-	arms := []hopArm{{"goroutines and channels", hopLines{1: channels(1), longChain: channels(longChain)}}}
+	arms := []hopArm{{"goroutines and channels", hopLines{1: channels(1), longChain: channels(longChain)}, 0}}
 	for _, kind := range []struct{ name, how, mode string }{
 		{"WASM steps, one value", "wasm", "one"}, {"WASM steps, an item of a stream", "wasm", "stream"},
 		{"plugin steps, one value", "plugin", "one"}, {"plugin steps, an item of a stream", "plugin", "stream"},
@@ -69,10 +70,13 @@ func benchHop(ctx context.Context, rec *recorder) error {
 				return fmt.Errorf("%s: %w", kind.name, err)
 			}
 		}
-		arms = append(arms, hopArm{kind.name, lines})
+		arms = append(arms, hopArm{kind.name, lines, 0})
+		if kind.how == "wasm" && kind.mode == "one" { // two cores that share one do not do two things at once for nothing
+			arms = append(arms, hopArm{kind.name + ", on one core", lines, 1})
+		}
 	}
 	for _, p := range peers {
-		arms = append(arms, hopArm{p.name, hopLines{services: p.call}})
+		arms = append(arms, hopArm{p.name, hopLines{services: p.call}, 0})
 	}
 	data := bytes.Repeat([]byte{0x5a}, hopPayload)
 	err = rec.rounds(1, hopRounds, func(to *recorder) error {
@@ -107,11 +111,15 @@ type hopLines map[int]hopLine
 type hopArm struct {
 	name  string
 	lines hopLines
+	cores int // for this process; 0: all
 }
 
 // block runs each row of an arm some times and records what a hop took: with two rows, the difference by step; with
 // one, its share.
 func (a hopArm) block(ctx context.Context, rec *recorder, data []byte) error {
+	if a.cores > 0 {
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(a.cores))
+	}
 	took := map[int]time.Duration{}
 	for range hopBlock {
 		for n, line := range a.lines {

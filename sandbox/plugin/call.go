@@ -44,7 +44,11 @@ func (i *instance) Serve(ctx context.Context, in functions.Source, out functions
 	defer i.proc.logs.during(host.Log)()
 
 	name := strconv.FormatUint(i.calls.Add(1), 10)
-	wire, hangUp := functions.Outlast(metadata.AppendToOutgoingContext(call, pluginv1.CallHeader, name), pluginv1.EndGrace)
+	header := []string{pluginv1.CallHeader, name}
+	if left, limited := functions.TimeLeft(call); limited {
+		header = append(header, pluginv1.LeftHeader, strconv.FormatInt(left.Milliseconds(), 10))
+	}
+	wire, hangUp := functions.Outlast(metadata.AppendToOutgoingContext(call, header...), pluginv1.EndGrace)
 	defer hangUp()
 	stream, err := i.rpc.Handle(wire, grpc.MaxCallRecvMsgSize(int(min(i.limits.OutBytes, maxMessage)+frameBytes)))
 	if err != nil {
@@ -74,6 +78,9 @@ func (i *instance) Serve(ctx context.Context, in functions.Source, out functions
 		}
 	})
 	err = i.receive(call, stream, input, out)
+	if err == nil && call.Err() != nil {
+		err = context.Cause(call) // it may have ended for that, and not said all
+	}
 	if err == nil {
 		close(ended)
 		hangUp()

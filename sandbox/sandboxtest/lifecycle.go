@@ -200,13 +200,32 @@ func (s *suite) testPrepare(t *testing.T) {
 func (s *suite) testTimeLimit(t *testing.T) {
 	code := s.load(t, func(m *functions.Manifest) { m.Limits.Time = 100 * time.Millisecond })
 	t.Cleanup(func() { code.Close() })
-	for _, do := range []string{fixture.Spin, fixture.Sleep} {
+	for _, do := range []string{fixture.Spin, fixture.Sleep, fixture.Until} {
 		t.Run(do, func(t *testing.T) {
 			_, err := call(t, code, &host{}, fixture.In{Do: do})
 			if !errors.Is(err, functions.ErrTimeLimit) || functions.CodeOf(err) != functions.CodeOf(functions.ErrTimeLimit) {
 				t.Errorf("got %v, want functions.ErrTimeLimit", err)
 			}
 		})
+	}
+}
+
+// testTimeLeft: a function can ask how long it may take, by its own limit and by those of others.
+func (s *suite) testTimeLeft(t *testing.T) {
+	code := s.load(t, func(m *functions.Manifest) { m.Limits.Time = 40 * time.Second })
+	t.Cleanup(func() { code.Close() })
+	deadline, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	step, _, stop := functions.WithAllowance(t.Context(), 10*time.Second, functions.ErrTimeLimit)
+	defer stop()
+	for most, ctx := range map[int]context.Context{40_000: t.Context(), 20_000: deadline, 10_000: step, 5_000: functions.WithTimeLeft(step, 5*time.Second)} {
+		items, err := serve(t, ctx, start(t, code), &host{}, fixture.In{Do: fixture.Left})
+		if err != nil || len(items) != 1 {
+			t.Fatalf("%d items, error %v", len(items), err)
+		}
+		if got := decode(t, items[0]).N; got > most || got < most/2 {
+			t.Errorf("the function has %d ms, want up to %d", got, most)
+		}
 	}
 }
 

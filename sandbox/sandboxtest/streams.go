@@ -341,6 +341,18 @@ func (s *streams) testCause(t *testing.T, code sandbox.Code) {
 			t.Fatal(err)
 		}
 	}
+	// Whatever the function makes of it, the call has not ended well.
+	host, gone := &streamHost{}, errors.New("the caller is gone")
+	r := serveStream(t, inst, host)
+	r.send(fixture.In{Do: fixture.Leave}, functions.Item{})
+	host.await(t, fixture.Ready)
+	r.cancel(gone)
+	if err := r.end(); err != gone {
+		t.Errorf("a function that says nothing: got %v, want the cause", err)
+	}
+	if err := inst.Reset(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	for range 5 { // a deadline that passes by itself: whoever notices it first
 		limit := fmt.Errorf("%w: the caller's limit", context.DeadlineExceeded)
 		ctx, cancel := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, limit)

@@ -78,6 +78,7 @@ func Run(t *testing.T, cfg Config) {
 	}
 	t.Run("Prepare", s.testPrepare)
 	t.Run("TimeLimit", s.testTimeLimit)
+	t.Run("TimeLeft", s.testTimeLeft)
 	t.Run("TimeLimitOfReader", s.testTimeLimitOfReader)
 	t.Run("OutputLimit", s.testOutputLimit)
 	if s.MemBytes > 0 {

@@ -190,14 +190,8 @@ var catenaryFuncs = map[string]hostFunc{
 		s[0] = api.EncodeI32(c.open(string(mem.view(uint32(s[0]), uint32(s[1])))))
 	}},
 	"deadline": {":I", func(c *call, _ guestMemory, s []uint64) {
-		left, limited := c.allowance.Left()
-		if at, ok := c.ctx.Deadline(); ok {
-			if d := max(0, time.Until(at)); !limited || d < left {
-				left, limited = d, true
-			}
-		}
 		s[0] = api.EncodeI64(abi.NoDeadline)
-		if limited {
+		if left, limited := functions.TimeLeft(c.ctx); limited {
 			s[0] = api.EncodeI64(int64(left))
 		}
 	}},

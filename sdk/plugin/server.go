@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/catenary-run/catenary/functions"
 	"github.com/catenary-run/catenary/sandbox/plugin/pluginv1"
@@ -80,6 +82,11 @@ func (s *server) callContext(ctx context.Context) (_ context.Context, forget fun
 		return ctx, func() { end(nil) }
 	}
 	ctx = functions.Outlasted(ctx, pluginv1.EndGrace)
+	if left := header.Get(pluginv1.LeftHeader); len(left) == 1 {
+		if ms, err := strconv.ParseInt(left[0], 10, 64); err == nil {
+			ctx = functions.ReportDeadline(ctx, time.Now().Add(time.Duration(ms)*time.Millisecond))
+		}
+	}
 	call := runningCall{end, make(chan struct{})}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -2238,13 +2238,15 @@ func (*InvokeRequest_Over) isInvokeRequest_Kind() {}
 func (*InvokeRequest_Cancel) isInvokeRequest_Kind() {}
 
 type InvokeCall struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Ref           *Ref                   `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
-	Models        []*Ref                 `protobuf:"bytes,2,rep,name=models,proto3" json:"models,omitempty"`
-	Chain         string                 `protobuf:"bytes,3,opt,name=chain,proto3" json:"chain,omitempty"`
-	Step          string                 `protobuf:"bytes,4,opt,name=step,proto3" json:"step,omitempty"`
-	Run           string                 `protobuf:"bytes,5,opt,name=run,proto3" json:"run,omitempty"`
-	Turns         bool                   `protobuf:"varint,6,opt,name=turns,proto3" json:"turns,omitempty"` // the caller will tell which turns are over
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Ref    *Ref                   `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	Models []*Ref                 `protobuf:"bytes,2,rep,name=models,proto3" json:"models,omitempty"`
+	Chain  string                 `protobuf:"bytes,3,opt,name=chain,proto3" json:"chain,omitempty"`
+	Step   string                 `protobuf:"bytes,4,opt,name=step,proto3" json:"step,omitempty"`
+	Run    string                 `protobuf:"bytes,5,opt,name=run,proto3" json:"run,omitempty"`
+	Turns  bool                   `protobuf:"varint,6,opt,name=turns,proto3" json:"turns,omitempty"` // the caller will tell which turns are over
+	// How long the call has at least, in nanoseconds, by limits that the caller keeps; unset: none but the deadline.
+	TimeLeft      *int64 `protobuf:"varint,7,opt,name=time_left,json=timeLeft,proto3,oneof" json:"time_left,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2319,6 +2321,13 @@ func (x *InvokeCall) GetTurns() bool {
 		return x.Turns
 	}
 	return false
+}
+
+func (x *InvokeCall) GetTimeLeft() int64 {
+	if x != nil && x.TimeLeft != nil {
+		return *x.TimeLeft
+	}
+	return 0
 }
 
 type SourceEnd struct {
@@ -2926,7 +2935,7 @@ const file_gateway_catenary_v1_catenary_proto_rawDesc = "" +
 	"\x03end\x18\x03 \x01(\v2\x16.catenary.v1.SourceEndH\x00R\x03end\x12\x14\n" +
 	"\x04over\x18\x04 \x01(\x04H\x00R\x04over\x12.\n" +
 	"\x06cancel\x18\x05 \x01(\v2\x14.catenary.v1.FailureH\x00R\x06cancelB\x06\n" +
-	"\x04kind\"\xac\x01\n" +
+	"\x04kind\"\xdc\x01\n" +
 	"\n" +
 	"InvokeCall\x12\"\n" +
 	"\x03ref\x18\x01 \x01(\v2\x10.catenary.v1.RefR\x03ref\x12(\n" +
@@ -2934,7 +2943,10 @@ const file_gateway_catenary_v1_catenary_proto_rawDesc = "" +
 	"\x05chain\x18\x03 \x01(\tR\x05chain\x12\x12\n" +
 	"\x04step\x18\x04 \x01(\tR\x04step\x12\x10\n" +
 	"\x03run\x18\x05 \x01(\tR\x03run\x12\x14\n" +
-	"\x05turns\x18\x06 \x01(\bR\x05turns\"7\n" +
+	"\x05turns\x18\x06 \x01(\bR\x05turns\x12 \n" +
+	"\ttime_left\x18\a \x01(\x03H\x00R\btimeLeft\x88\x01\x01B\f\n" +
+	"\n" +
+	"_time_left\"7\n" +
 	"\tSourceEnd\x12*\n" +
 	"\x05error\x18\x01 \x01(\v2\x14.catenary.v1.FailureR\x05error\"\xb1\x01\n" +
 	"\x0eInvokeResponse\x12'\n" +
@@ -3120,6 +3132,7 @@ func file_gateway_catenary_v1_catenary_proto_init() {
 		(*InvokeRequest_Over)(nil),
 		(*InvokeRequest_Cancel)(nil),
 	}
+	file_gateway_catenary_v1_catenary_proto_msgTypes[31].OneofWrappers = []any{}
 	file_gateway_catenary_v1_catenary_proto_msgTypes[33].OneofWrappers = []any{
 		(*InvokeResponse_Item)(nil),
 		(*InvokeResponse_End)(nil),

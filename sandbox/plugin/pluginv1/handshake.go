@@ -12,6 +12,9 @@ const (
 	PluginName = "function"
 	// CallHeader names a call of Handle, so that End can't meet another one.
 	CallHeader = "catenary-call"
+	// LeftHeader says how many milliseconds the call has at least, by its deadline and its limits. It is not there if
+	// nothing limits the call.
+	LeftHeader = "catenary-left"
 )
 
 // EndGrace is how long an implementation may take to return when its call ends, before it is hung up on: as long as that
