@@ -50,7 +50,7 @@ type Config struct {
 	QueueDepth int
 	// Threads of the engine per call. Zero takes 1.
 	Threads int
-	// Slots is how many calls use one model at the same time; they take turns, token by token. Zero takes DefaultSlots.
+	// Slots is how many calls use one model at the same time; they are decoded together. Zero takes DefaultSlots.
 	Slots int
 	// CacheBytes bounds the keys and values of one model's slots. A model that needs more for each has fewer slots, but
 	// always one. Zero takes DefaultCacheBytes.

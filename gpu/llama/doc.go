@@ -2,7 +2,8 @@
 //
 // [Open] finds the library in a folder, checks that it is the release that our bindings were made for, and returns the
 // [Engine]. Engine.Load reads a file into a [Model], which goes to sleep and back with Park and Wake. Model.Start begins
-// a [Generation] in one of its slots, which is decoded turn by turn with Next. [Inspect] reads a GGUF file's header in
+// a [Generation] in one of its slots; Model.Step decodes for any number of them at once, and they may come and go between
+// steps. [Inspect] reads a GGUF file's header in
 // Go, before any C sees the file.
 //
 // The library and its Go bindings (yzma) are ONE pinned pair: the bindings mirror C structs field by field, so a

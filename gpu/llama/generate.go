@@ -67,28 +67,19 @@ func (m *Model) Start(slot int, req functions.Generation) (*Generation, error) {
 // Prompt returns how many tokens the prompt has, and how many of them the slot had read before.
 func (g *Generation) Prompt() (tokens, reused int) { return len(g.prompt), g.reused }
 
-// Next takes one turn: it decodes a part of the prompt, or one token of the answer. It returns false if the turn yields
-// no text. After a token with a Finish, or an error, it may not be called again; after an error the slot must be cleared.
-func (g *Generation) Next() (functions.Token, bool, error) {
-	chunk := g.pending[:min(batchTokens, len(g.pending))]
-	if err := g.m.decode(g.slot, chunk); err != nil {
-		return functions.Token{}, false, err
-	}
-	if g.pending = g.pending[len(chunk):]; len(g.pending) > 0 {
-		return functions.Token{}, false, nil
-	}
-	// At once, before another slot's turn replaces what it is sampled from.
-	token := llama.SamplerSample(g.sampler, g.m.ctx, -1)
+// sample takes the next token of the answer from what the step before has yielded at a place of its batch.
+func (g *Generation) sample(at int32) Result {
+	token := llama.SamplerSample(g.sampler, g.m.ctx, at)
 	if llama.VocabIsEOG(g.m.vocab, token) {
-		return functions.Token{Text: g.out.rest(), Finish: finishStop}, true, nil
+		return Result{functions.Token{Text: g.out.rest(), Finish: finishStop}, true}
 	}
 	g.sampled++
 	g.pending = []llama.Token{token}
 	text := g.out.add(g.m.piece(token))
 	if g.sampled == g.req.MaxTokens || len(g.m.seqs[g.slot].past) == g.m.opt.Context {
-		return functions.Token{Text: text + g.out.rest(), Finish: finishLength}, true, nil
+		return Result{functions.Token{Text: text + g.out.rest(), Finish: finishLength}, true}
 	}
-	return functions.Token{Text: text}, text != "", nil
+	return Result{functions.Token{Text: text}, text != ""}
 }
 
 // End frees what the generation holds; what it has read stays in the slot. It may be called more than once.

@@ -61,7 +61,7 @@ func ask(text string) functions.Generation {
 	return functions.Generation{Messages: []functions.Message{{Role: "user", Content: text}}}
 }
 
-// run takes all turns of one answer, and leaves nothing in the slot.
+// run takes all steps of one answer, and leaves nothing in the slot.
 func run(m *Model, req functions.Generation, emit func(functions.Token)) error {
 	g, err := m.Start(0, req)
 	if err != nil {
@@ -70,14 +70,14 @@ func run(m *Model, req functions.Generation, emit func(functions.Token)) error {
 	defer m.Clear(0)
 	defer g.End()
 	for {
-		token, ok, err := g.Next()
+		results, err := m.Step([]*Generation{g})
 		if err != nil {
 			return err
 		}
-		if ok {
-			emit(token)
+		if results[0].OK {
+			emit(results[0].Token)
 		}
-		if token.Finish != "" {
+		if results[0].Token.Finish != "" {
 			return nil
 		}
 	}

@@ -67,30 +67,6 @@ func (m *Model) keep(slot int, prompt []llama.Token) (int, error) {
 	return 0, m.Clear(slot)
 }
 
-// decode reads tokens at the end of a slot. After an error the slot must be cleared.
-func (m *Model) decode(slot int, tokens []llama.Token) error {
-	seq := &m.seqs[slot]
-	seq.used = true
-	if err := m.batch.Clear(); err != nil {
-		return wrap(err)
-	}
-	ids := []llama.SeqId{llama.SeqId(slot)}
-	for i, token := range tokens {
-		if err := m.batch.Add(token, llama.Pos(len(seq.past)+i), ids, i == len(tokens)-1); err != nil {
-			return wrap(err)
-		}
-	}
-	code, err := llama.Decode(m.ctx, m.batch)
-	if err == nil && code != 0 {
-		err = fmt.Errorf("llama_decode returned %d", code)
-	}
-	if err != nil {
-		return wrap(err)
-	}
-	seq.past = append(seq.past, tokens...)
-	return nil
-}
-
 // errNoSlot is a fault of the caller's.
 var errNoSlot = errors.New("llama: there is no such slot")
 

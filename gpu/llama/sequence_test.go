@@ -3,11 +3,13 @@ package llama
 import (
 	"bytes"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/hybridgroup/yzma/pkg/llama"
+	"pgregory.net/rapid"
 
 	"github.com/catenary-run/catenary/functions"
 )
@@ -22,14 +24,21 @@ func begin(t testing.TB, m *Model, slot int, req functions.Generation) *Generati
 	return g
 }
 
-// turn takes one turn of g and returns the text that it yields, and whether it was the last.
+// turn takes one step of g and returns the text that it yields, and whether it was the last.
 func turn(t testing.TB, g *Generation) (text string, last bool) {
 	t.Helper()
-	token, _, err := g.Next()
+	token := step(t, g)[0].Token
+	return token.Text, token.Finish != ""
+}
+
+// step takes one step of all gens.
+func step(t testing.TB, gens ...*Generation) []Result {
+	t.Helper()
+	results, err := gens[0].m.Step(gens)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return token.Text, token.Finish != ""
+	return results
 }
 
 func rest(t testing.TB, g *Generation) (text string) {
@@ -149,8 +158,8 @@ func TestConversationIsNotReadTwice(t *testing.T) {
 	}
 }
 
-// TestSessionsDoNotDisturbEachOther: several conversations take random turns, are cut off at random and end at random.
-// Each answer is what the same conversation gets alone, cut at the same place.
+// TestSessionsDoNotDisturbEachOther: several conversations are decoded in random company, are cut off at random and end at
+// random. Each answer is what the same conversation gets alone, cut at the same place.
 func TestSessionsDoNotDisturbEachOther(t *testing.T) {
 	const slots = 4
 	m := tinyModel(t, Options{Slots: slots})
@@ -159,8 +168,7 @@ func TestSessionsDoNotDisturbEachOther(t *testing.T) {
 	questions := []string{"what is the capital of france", "tell me a story about a fox", "what is two plus three", "tell me a story about a brave owl"}
 	type session struct {
 		talk  talk
-		turns []int // how many turns each answer was given; what alone must repeat
-		texts []string
+		texts []string // of the answers, as far as they came
 		g     *Generation
 		left  int
 		text  string
@@ -168,45 +176,51 @@ func TestSessionsDoNotDisturbEachOther(t *testing.T) {
 	live := make([]*session, slots)
 	check := func(s *session) {
 		var c talk
-		for i, turns := range s.turns {
+		for i, want := range s.texts {
 			g := begin(t, alone, 0, c.say(s.talk[2*i].Content))
 			text, last := "", false
-			for range turns {
+			for !last && len(text) < len(want) {
 				var part string
-				if !last {
-					part, last = turn(t, g)
-					text += part
-				}
+				part, last = turn(t, g)
+				text += part
 			}
 			g.End()
-			if diff := cmp.Diff(s.texts[i], text); diff != "" {
+			if diff := cmp.Diff(want, text); diff != "" {
 				t.Fatalf("answer %d of %v (-beside others +alone)\n%s", i, s.talk, diff)
 			}
 			c.answered(text)
 		}
 		clearSlot(t, alone, 0)
 	}
-	ended := 0
-	for range 3000 {
-		slot := rnd.IntN(slots)
-		s := live[slot]
-		switch {
-		case s == nil:
-			live[slot] = &session{}
-		case s.g == nil && (len(s.turns) == 3 || rnd.IntN(8) == 0):
-			clearSlot(t, m, slot)
-			check(s)
-			live[slot] = nil
-			ended++
-		case s.g == nil:
-			s.g = begin(t, m, slot, s.talk.say(questions[rnd.IntN(len(questions))]))
-			s.left = 1 + rnd.IntN(20) // the caller goes away then
-			s.turns, s.text = append(s.turns, 0), ""
-		default:
-			part, last := turn(t, s.g)
-			s.text += part
-			s.turns[len(s.turns)-1]++
-			if s.left--; s.left == 0 || last {
+	ended, most := 0, 0
+	for range 1500 {
+		var together []*session
+		var gens []*Generation
+		for _, slot := range rnd.Perm(slots)[:1+rnd.IntN(slots)] {
+			s := live[slot]
+			switch {
+			case s == nil:
+				live[slot] = &session{}
+			case s.g == nil && (len(s.texts) == 3 || rnd.IntN(8) == 0):
+				clearSlot(t, m, slot)
+				check(s)
+				live[slot] = nil
+				ended++
+			case s.g == nil:
+				s.g = begin(t, m, slot, s.talk.say(questions[rnd.IntN(len(questions))]))
+				s.left, s.text = 1+rnd.IntN(20), "" // the caller goes away then
+			default:
+				together, gens = append(together, s), append(gens, s.g)
+			}
+		}
+		if len(gens) == 0 {
+			continue
+		}
+		most = max(most, len(gens))
+		for i, r := range step(t, gens...) {
+			s := together[i]
+			s.text += r.Token.Text
+			if s.left--; s.left == 0 || r.Token.Finish != "" {
 				s.g.End()
 				s.g = nil
 				s.texts = append(s.texts, s.text)
@@ -214,9 +228,31 @@ func TestSessionsDoNotDisturbEachOther(t *testing.T) {
 			}
 		}
 	}
-	if ended < 20 {
-		t.Errorf("only %d sessions ended", ended)
+	if ended < 20 || most < slots {
+		t.Errorf("%d sessions ended, and %d at most were decoded at once", ended, most)
 	}
+}
+
+// TestShare: everyone gets as much as anyone, or all that they want, and no room is left that somebody wants.
+func TestShare(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		want := rapid.SliceOfN(rapid.IntRange(1, 300), 1, MaxSlots).Draw(t, "want")
+		room := rapid.IntRange(len(want), batchTokens).Draw(t, "room")
+		got := share(want, room)
+		sum, total := 0, 0
+		for i, n := range got {
+			sum, total = sum+n, total+want[i]
+			if n < 1 || n > want[i] {
+				t.Fatalf("of %d, who wants %d gets %d: %v", room, want[i], n, got)
+			}
+			if n < want[i] && n < slices.Max(got)-1 {
+				t.Fatalf("of %d, one who wants %d gets %d and another gets more: %v", room, want[i], n, got)
+			}
+		}
+		if sum != min(room, total) {
+			t.Fatalf("%d of %d are given, %d are wanted: %v", sum, room, total, got)
+		}
+	})
 }
 
 // TestClearedSlotHoldsZeros reads the buffer itself: the library takes a sequence that was just copied there for full

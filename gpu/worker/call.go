@@ -6,61 +6,98 @@ import (
 
 	"github.com/catenary-run/catenary/functions"
 	"github.com/catenary-run/catenary/gpu/gpuv1"
+	"github.com/catenary-run/catenary/gpu/llama"
 )
 
 // call is one generation by who has the seat.
 type call struct {
-	held *held
-	seat *seat
-	slot int
-	req  *gpuv1.GenerateRequest
+	held   *held
+	seat   *seat
+	slot   int
+	req    *gpuv1.GenerateRequest
+	credit *credit
+	some   chan struct{} // holds one: take has something
 
-	g      Generation // nil before the first turn
-	broken bool       // what the slot holds is not known
+	// Of the steps, and of who has joined once it has left.
+	g              Generation // nil before the first one
+	last           llama.Result
+	failed         error // of the last step
+	broken         bool  // what the slot holds is not known
+	prompt, reused int32 // tokens; final before the first token is made
+
+	made []functions.Token // by steps, and not taken; the batch's mu guards it
+	err  error             // of a step: it was the last; the batch's mu guards it
 }
 
-// answer sends the tokens as long as there is credit for them.
-func (c *call) answer(ctx context.Context, credit *credit, send func(*gpuv1.GenerateResponse) error) error {
-	first := true
-	for {
-		if err := credit.wait(ctx); err != nil {
-			return err
+// answer sends the tokens as they are made, as long as there is credit for them.
+func (c *call) answer(ctx context.Context, send func(*gpuv1.GenerateResponse) error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	c.held.batch.join(c)
+	defer c.held.batch.leave(c)
+	for first := true; ; {
+		select {
+		case <-c.some:
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
-		var token functions.Token
-		var ok bool
-		err := c.held.turns.do(ctx, func() (err error) {
-			token, ok, err = c.turn()
-			return err
-		})
-		if err != nil {
-			return err
+		made, failed := c.held.batch.take(c)
+		for _, token := range made {
+			res := &gpuv1.GenerateResponse{Text: token.Text, Finish: token.Finish}
+			if first {
+				res.PromptTokens, res.ReusedTokens = c.prompt, c.reused
+				first = false
+			}
+			if err := send(res); err != nil || token.Finish != "" {
+				return err
+			}
 		}
-		if !ok {
-			continue
-		}
-		credit.spend()
-		res := &gpuv1.GenerateResponse{Text: token.Text, Finish: token.Finish}
-		if first {
-			tokens, reused := c.g.Prompt()
-			res.PromptTokens, res.ReusedTokens = int32(tokens), int32(reused)
-			first = false
-		}
-		if err := send(res); err != nil || token.Finish != "" {
-			return err
+		if failed != nil {
+			return failed
 		}
 	}
 }
 
-// turn takes one turn. The first one begins the generation, in a slot that holds nothing of another session.
-func (c *call) turn() (functions.Token, bool, error) {
-	if c.g == nil {
-		if err := c.start(); err != nil {
-			return functions.Token{}, false, err
+// hasRoom reports whether the caller has room for a token.
+func (c *call) hasRoom() bool { return c.credit.has() }
+
+// poke tells the caller that there is something to take.
+func (c *call) poke() {
+	select {
+	case c.some <- struct{}{}:
+	default:
+	}
+}
+
+// outcome returns what came of the step before.
+func (c *call) outcome() (llama.Result, error) {
+	r, err := c.last, c.failed
+	c.last, c.failed = llama.Result{}, nil
+	return r, err
+}
+
+// step takes one step of calls. Those of new ones begin their generations, in slots that hold nothing of other sessions.
+func (h *held) step(calls []*call) {
+	var begun []*call
+	var gens []Generation
+	for _, c := range calls {
+		if c.g == nil {
+			if c.failed = c.start(); c.failed != nil {
+				continue
+			}
+		}
+		begun, gens = append(begun, c), append(gens, c.g)
+	}
+	if len(gens) == 0 {
+		return
+	}
+	results, err := h.model.Step(gens)
+	for i, c := range begun {
+		if c.failed, c.broken = err, err != nil; err == nil {
+			c.last = results[i]
 		}
 	}
-	token, ok, err := c.g.Next()
-	c.broken = err != nil
-	return token, ok, err
 }
 
 func (c *call) start() error {
@@ -81,6 +118,8 @@ func (c *call) start() error {
 		return err
 	}
 	c.g, c.seat.session = g, c.req.GetSession()
+	tokens, reused := g.Prompt()
+	c.prompt, c.reused = int32(tokens), int32(reused)
 	return nil
 }
 

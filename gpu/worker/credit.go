@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"context"
 	"sync"
 
 	"github.com/catenary-run/catenary/gpu/gpuv1"
@@ -12,41 +11,27 @@ const maxCredit = 1 << 30
 
 // credit is how many tokens the caller of one generation has room for.
 type credit struct {
+	granted func() // is called after each grant
+
 	mu   sync.Mutex // guards left
 	left int64
-	more chan struct{} // holds one: credit was granted
 }
-
-func newCredit() *credit { return &credit{more: make(chan struct{}, 1)} }
 
 func (c *credit) grant(tokens uint32) {
 	c.mu.Lock()
 	c.left = min(c.left+int64(tokens), maxCredit)
 	c.mu.Unlock()
-	select {
-	case c.more <- struct{}{}:
-	default:
-	}
+	c.granted()
 }
 
-// wait returns when there is credit, and takes none.
-func (c *credit) wait(ctx context.Context) error {
-	for {
-		c.mu.Lock()
-		left := c.left
-		c.mu.Unlock()
-		if left > 0 {
-			return nil
-		}
-		select {
-		case <-c.more:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
+// has reports whether there is some.
+func (c *credit) has() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.left > 0
 }
 
-// spend takes one token's credit. Only the goroutine that waits calls it, so there is some.
+// spend takes one token's credit. There is some: a call has one step at a time.
 func (c *credit) spend() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

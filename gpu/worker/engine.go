@@ -19,6 +19,9 @@ type Model interface {
 	Slots() int
 	// Start begins an answer in a slot, and reuses what was read there before.
 	Start(slot int, req functions.Generation) (Generation, error)
+	// Step decodes for several generations at once, a token or a part of a prompt for each. After an error what their slots
+	// hold is not known.
+	Step(gens []Generation) ([]llama.Result, error)
 	// Clear forgets what was read in a slot. It is called after each generation whose slot nobody keeps, or that failed.
 	Clear(slot int) error
 	// Park frees the device's memory; Wake brings the model back. Each does nothing if it is done already.
@@ -31,8 +34,6 @@ type Model interface {
 type Generation interface {
 	// Prompt returns how many tokens the prompt has, and how many of them the slot had read before.
 	Prompt() (tokens, reused int)
-	// Next takes one turn, and returns false if it yields no text. The last token has its Finish set.
-	Next() (functions.Token, bool, error)
 	End()
 }
 
@@ -55,4 +56,12 @@ func (m llamaModel) Start(slot int, req functions.Generation) (Generation, error
 		return nil, err
 	}
 	return g, nil
+}
+
+func (m llamaModel) Step(gens []Generation) ([]llama.Result, error) {
+	own := make([]*llama.Generation, len(gens))
+	for i, g := range gens {
+		own[i] = g.(*llama.Generation) // Start makes no others
+	}
+	return m.Model.Step(own)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/catenary-run/catenary/functions"
 	"github.com/catenary-run/catenary/gpu/gpuv1"
@@ -13,6 +14,7 @@ import (
 // held is one model and the right to use it: in a turn, and for a generation in a seat, too. Seats come before turns.
 type held struct {
 	turns turns
+	batch *batch // takes steps in turns
 	seats []seat
 	users int // calls that have it; the service's mu guards it
 
@@ -27,8 +29,10 @@ type seat struct {
 	session string        // whose the slot is; empty if nothing was read there. Only who has the seat may look.
 }
 
-func newHeld() *held {
+// newHeld returns a place without a model. Loops joins what it starts.
+func newHeld(loops *sync.WaitGroup) *held {
 	h := &held{seats: make([]seat, llama.MaxSlots)}
+	h.batch = newBatch(&h.turns, loops, h.step)
 	for i := range h.seats {
 		h.seats[i].free = make(chan struct{}, 1)
 		h.seats[i].free <- struct{}{}
@@ -78,12 +82,12 @@ func (h *held) alone(ctx context.Context, f func() error) error {
 	})
 }
 
-// generate answers one request in its seat, a turn at a time.
+// generate answers one request in its seat.
 func (h *held) generate(ctx context.Context, req *gpuv1.GenerateRequest, credit *credit, send func(*gpuv1.GenerateResponse) error) error {
 	slot := int(req.GetSlot())
 	return h.sit(ctx, slot, func(s *seat) error {
-		c := &call{held: h, seat: s, slot: slot, req: req}
-		err := c.answer(ctx, credit, send)
+		c := &call{held: h, seat: s, slot: slot, req: req, credit: credit, some: make(chan struct{}, 1)}
+		err := c.answer(ctx, send)
 		return errors.Join(err, c.end(ctx))
 	})
 }

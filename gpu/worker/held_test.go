@@ -28,36 +28,69 @@ func past(svc *service) []string {
 	return svc.models["m"].model.(*fakeModel).past
 }
 
-func TestCallsTakeTurnsTokenByToken(t *testing.T) {
+// TestCallsJoinAndLeaveBetweenSteps: who comes is in the next step, who has all is in no more, and a step is of all who
+// are there.
+func TestCallsJoinAndLeaveBetweenSteps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		engine := &fakeEngine{tokenTime: time.Second, slots: 3}
+		engine := &fakeEngine{tokenTime: time.Second, slots: 4}
 		c, stop := serveFake(t, newService(engine, nil))
 		load(t, c)
 		began := time.Now()
-		var mu sync.Mutex
-		order := ""
 		var wg sync.WaitGroup
 		for slot := range int32(3) {
-			stream := open(t.Context(), t, c, at(slot, "", request("m", fmt.Sprint(slot), 4)))
 			wg.Go(func() {
-				for {
-					res, err := stream.Recv()
-					if err != nil {
-						return
-					}
-					mu.Lock()
-					order += res.GetText()
-					mu.Unlock()
+				if a := ask(t.Context(), t, c, at(slot, "", request("m", fmt.Sprint(slot), 4+slot))); a.err != nil || a.tokens != int(4+slot) {
+					t.Errorf("%+v", a)
 				}
 			})
 			synctest.Wait()
 		}
+		wg.Go(func() { // and one that leaves in the middle of a step
+			ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
+			defer cancel()
+			if a := ask(ctx, t, c, at(3, "", request("m", "gone", 100))); !errors.Is(a.err, context.DeadlineExceeded) {
+				t.Errorf("%+v", a)
+			}
+		})
 		wg.Wait()
-		if order != strings.Repeat("012", 4) {
-			t.Errorf("tokens came in the order %s, want the three in turns", order)
+		// The first began alone: by 4, 5 and 6 tokens, and two of the one that left.
+		if diff := cmp.Diff([]int{1, 4, 4, 3, 2, 2, 1}, engine.steps); diff != "" {
+			t.Errorf("the steps (-want +got)\n%s", diff)
 		}
-		if took := time.Since(began); took != 12*time.Second {
-			t.Errorf("took %v, want the time of 12 tokens", took)
+		if took := time.Since(began); took != 7*time.Second {
+			t.Errorf("took %v, want the time of the steps", took)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestFailedStepEndsAllInIt, and no other: what their slots hold is not known.
+func TestFailedStepEndsAllInIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := &fakeEngine{tokenTime: time.Second, slots: 3}
+		svc := newService(engine, nil)
+		c, stop := serveFake(t, svc)
+		load(t, c)
+		still := request("m", "still", 100)
+		still.Credit = 1
+		open(t.Context(), t, c, at(2, "c", still)) // has its token, and room for no other
+		synctest.Wait()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		engine.stepErr = errors.New("llama: out of order")
+		var wg sync.WaitGroup
+		for slot := range int32(2) {
+			wg.Go(func() {
+				if a := ask(t.Context(), t, c, at(slot, "a", request("m", "hello", 10))); a.err == nil || !strings.Contains(a.err.Error(), "out of order") {
+					t.Errorf("got %v, want the engine's error", a.err)
+				}
+			})
+		}
+		wg.Wait()
+		if diff := cmp.Diff(past(svc), []string{"", "", "still"}); diff != "" {
+			t.Errorf("the slots (-got +want)\n%s", diff)
 		}
 		if err := stop(); err != nil {
 			t.Error(err)
@@ -214,12 +247,12 @@ func TestCallerThatGoesAwayKeepsItsSession(t *testing.T) {
 		}
 		synctest.Wait()
 		// A fault of the engine leaves nothing, whoever's it is: what the slot holds then is not known.
-		engine.nextErr = errors.New("llama: out of order")
+		engine.stepErr = errors.New("llama: out of order")
 		if a := ask(t.Context(), t, c, at(0, "a", request("m", "hello", 10))); a.err == nil || !strings.Contains(a.err.Error(), "out of order") {
 			t.Errorf("got %v, want the engine's error", a.err)
 		}
 		synctest.Wait()
-		engine.nextErr = nil
+		engine.stepErr = nil
 		if diff := cmp.Diff(past(svc), []string{"", ""}); diff != "" {
 			t.Errorf("after a fault the slots (-got +want)\n%s", diff)
 		}

@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// rota is the order of those who want the next turn: first come, first served. Whoever has had a turn comes in again at
+// rota is the order of those who want the model for a moment, for a step or to clear a slot: first come, first served. Whoever has had a turn comes in again at
 // the end, so that between any two turns of one, everyone else who waits has one. It is pure.
 type rota[T comparable] struct {
 	busy    bool

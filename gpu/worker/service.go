@@ -20,6 +20,7 @@ type service struct {
 	engine  Engine // nil if there is none
 	missing error  // why, then
 	readers sync.WaitGroup
+	loops   sync.WaitGroup // of the models' batches
 
 	mu     sync.Mutex // guards models and the users of each; never held while an engine works
 	models map[string]*held
@@ -30,7 +31,10 @@ func newService(engine Engine, missing error) *service {
 }
 
 // wait returns when nothing of a call is left. It is called after the last call has ended.
-func (s *service) wait() { s.readers.Wait() }
+func (s *service) wait() {
+	s.readers.Wait()
+	s.loops.Wait()
+}
 
 func (s *service) Describe(context.Context, *gpuv1.DescribeRequest) (*gpuv1.DescribeResponse, error) {
 	res := &gpuv1.DescribeResponse{Device: "cpu", Engine: "llama"}
@@ -79,7 +83,7 @@ func (s *service) Generate(stream gpuv1.Worker_GenerateServer) error {
 		return err // it never began; the status is gRPC's own
 	}
 	return gpuv1.StatusOf(s.use(req.GetId(), func(h *held) error {
-		credit := newCredit()
+		credit := &credit{granted: h.batch.poke}
 		credit.grant(req.GetCredit())
 		// Its Recv ends when this call has, so nothing in here can wait for it: wait does.
 		s.readers.Go(func() { credit.read(stream) })
@@ -165,7 +169,7 @@ func (s *service) hold(id string, create bool) (*held, error) {
 	case len(s.models) >= maxModels:
 		return nil, fmt.Errorf("%w: the worker holds %d models already; unload one", functions.ErrMemoryLimit, maxModels)
 	default:
-		h = newHeld()
+		h = newHeld(&s.loops)
 		s.models[id] = h
 	}
 	h.users++

@@ -26,10 +26,11 @@ import (
 // fakeEngine counts what is done with it.
 type fakeEngine struct {
 	loads, tokens, clears atomic.Int64
-	tokenTime             time.Duration
+	steps                 []int         // how many generations each was of; by who has the turn
+	tokenTime             time.Duration // of a step, whoever is in it
 	hang                  chan struct{} // if set, generation waits for it, as C does that hangs
 	err                   error         // of loads
-	nextErr               error         // of turns
+	stepErr               error         // of steps
 	slots                 int           // of each model; 0: 2
 }
 
@@ -91,25 +92,31 @@ type fakeGeneration struct {
 
 func (g *fakeGeneration) Prompt() (tokens, reused int) { return len(g.prompt), g.reused }
 
-func (g *fakeGeneration) Next() (functions.Token, bool, error) {
-	if !g.m.busy.CompareAndSwap(false, true) || g.m.closed || !g.m.awake {
+func (m *fakeModel) Step(gens []Generation) ([]llama.Result, error) {
+	if !m.busy.CompareAndSwap(false, true) || m.closed || !m.awake {
 		panic("two calls at the same time, or one of a model that is not awake")
 	}
-	defer g.m.busy.Store(false)
-	if g.m.engine.hang != nil {
-		<-g.m.engine.hang
+	defer m.busy.Store(false)
+	if m.engine.hang != nil {
+		<-m.engine.hang
 	}
-	time.Sleep(g.m.engine.tokenTime)
-	if g.m.engine.nextErr != nil {
-		return functions.Token{}, false, g.m.engine.nextErr
+	m.engine.steps = append(m.engine.steps, len(gens))
+	time.Sleep(m.engine.tokenTime)
+	if m.engine.stepErr != nil {
+		return nil, m.engine.stepErr
 	}
-	g.m.engine.tokens.Add(1)
-	g.left--
-	tok := functions.Token{Text: g.prompt}
-	if g.left == 0 {
-		tok.Finish = "length"
+	var results []llama.Result
+	for _, g := range gens {
+		g := g.(*fakeGeneration)
+		m.engine.tokens.Add(1)
+		g.left--
+		tok := functions.Token{Text: g.prompt}
+		if g.left == 0 {
+			tok.Finish = "length"
+		}
+		results = append(results, llama.Result{Token: tok, OK: true})
 	}
-	return tok, true, nil
+	return results, nil
 }
 
 func (g *fakeGeneration) End() {}

@@ -34,6 +34,7 @@ func benches() []bench {
 		{"reset", "a call that finds fresh state, back to back: reset in place, against new instances and against none", benchReset},
 		{"hop", "what a step adds to a chain: WASM and plugin steps, against channels and against services behind an orchestrator", benchHop},
 		{"load", "calls back to back with a typed struct of 1 KB: reset in a pool of two, never reset, and encoding/json in the guest", benchLoad},
+		{"batch", "tokens per second of 1, 4 and 16 generations at once: in the engine, through the runtime, and in a bare loop over the same C calls", benchBatch},
 		{"cancel", "from the cancellation of streams until all that they held is free", benchCancel},
 		{"path", "five guests in a row that start in 50 to 800 ms: woken at once, against step by step", benchPath},
 		{"voice", "the voice chain: cold and warm, each step's share, memory", benchVoice},

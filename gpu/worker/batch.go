@@ -1,0 +1,138 @@
+package worker
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/catenary-run/catenary/functions"
+)
+
+// batch decodes for all calls of one model at once. They join and leave between two steps: a step is of all who are in and
+// have room for a token. So one who comes waits for no more than the step that is under way, and one who leaves costs no
+// more than that. A loop takes the steps while anybody is in.
+type batch struct {
+	turns *turns
+	// step takes one step of calls, in a turn, and leaves the outcome in each.
+	step  func(calls []*call)
+	loops *sync.WaitGroup // joins the loop
+	wake  chan struct{}   // holds one: somebody has come, has gone, or has room
+
+	mu      sync.Mutex    // guards the fields below, and made and err of the calls
+	in      []*call       // in the order they came
+	running bool          // there is a loop
+	now     []*call       // those of the step that is under way
+	stepped chan struct{} // closed when it ends
+}
+
+func newBatch(turns *turns, loops *sync.WaitGroup, step func([]*call)) *batch {
+	return &batch{turns: turns, step: step, loops: loops, wake: make(chan struct{}, 1)}
+}
+
+// join makes c one of those for whom steps are taken, until its answer has ended or it leaves.
+func (b *batch) join(c *call) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.in = append(b.in, c)
+	if !b.running {
+		b.running = true
+		b.loops.Go(b.run)
+	}
+	b.poke()
+}
+
+// leave returns when no step of c is under way and none will be.
+func (b *batch) leave(c *call) {
+	b.mu.Lock()
+	b.removeLocked(c)
+	var stepped chan struct{}
+	if slices.Contains(b.now, c) {
+		stepped = b.stepped
+	}
+	b.mu.Unlock()
+	b.poke()
+	if stepped != nil {
+		<-stepped
+	}
+}
+
+func (b *batch) removeLocked(c *call) {
+	b.in = slices.DeleteFunc(b.in, func(other *call) bool { return other == c })
+}
+
+// take returns what has been made for c since it was asked last, and why there will be no more, if a step has failed.
+func (b *batch) take(c *call) ([]functions.Token, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	made := c.made
+	c.made = nil
+	return made, c.err
+}
+
+// poke makes the loop look again who has room.
+func (b *batch) poke() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run takes steps until nobody is in.
+func (b *batch) run() {
+	for {
+		b.mu.Lock()
+		if len(b.in) == 0 {
+			b.running = false
+			b.mu.Unlock()
+			return
+		}
+		ready := slices.ContainsFunc(b.in, (*call).hasRoom)
+		b.mu.Unlock()
+		if !ready {
+			<-b.wake
+			continue
+		}
+		// No context: whoever has the turn gives it up soon, and who leaves meanwhile is left out.
+		_ = b.turns.do(context.Background(), func() error {
+			if calls := b.begin(); len(calls) > 0 {
+				defer b.end(calls)
+				b.step(calls)
+			}
+			return nil
+		})
+	}
+}
+
+// begin returns whose step it is.
+func (b *batch) begin() []*call {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.now, b.stepped = nil, make(chan struct{})
+	for _, c := range b.in {
+		if c.hasRoom() {
+			b.now = append(b.now, c)
+		}
+	}
+	return b.now
+}
+
+// end gives the calls what came of their step.
+func (b *batch) end(calls []*call) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, c := range calls {
+		r, err := c.outcome()
+		if r.OK {
+			c.made = append(c.made, r.Token)
+			c.credit.spend()
+		}
+		if c.err = err; err != nil || r.Token.Finish != "" {
+			b.removeLocked(c)
+		}
+		if r.OK || err != nil {
+			c.poke()
+		}
+	}
+	b.now = nil
+	close(b.stepped)
+}
