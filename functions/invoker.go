@@ -62,8 +62,14 @@ type Generation struct {
 	Messages    []Message `json:"messages"`
 	MaxTokens   int       `json:"max_tokens,omitempty"`  // 0: until the model ends or its context is full
 	Temperature float64   `json:"temperature,omitempty"` // 0: greedy
-	TopP        float64   `json:"top_p,omitempty"`       // 0 or 1: all
-	Seed        uint32    `json:"seed,omitempty"`        // 0: random
+	TopK        int       `json:"top_k,omitempty"`       // only the likeliest so many tokens; 0: all
+	TopP        float64   `json:"top_p,omitempty"`       // only the likeliest tokens that together have this probability; 0 or 1: all
+	MinP        float64   `json:"min_p,omitempty"`       // only tokens with this share of the likeliest one's probability; 0: all
+	// Repetition makes tokens less likely that are among the last 64 of the answer: their logits are divided by it, or
+	// multiplied where they are negative. 0 or 1: not at all.
+	Repetition float64  `json:"repetition,omitempty"`
+	Seed       uint32   `json:"seed,omitempty"` // 0: random
+	Stop       []string `json:"stop,omitempty"` // the answer ends before the first of them, 16 at most, of 256 bytes each
 	// Session names the call whose generations share what the model has read already. The host sets it, for calls with
 	// a stream as their input; a function can't.
 	Session string `json:"-"`

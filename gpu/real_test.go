@@ -25,6 +25,30 @@ func TestReal_AnswersThroughTheWorker(t *testing.T) {
 	if err != nil || !strings.Contains(text, "Paris") || count < 3 {
 		t.Fatalf("got %q in %d tokens, %v; want Paris in several", text, count, err)
 	}
+	// What a request says of sampling gets there.
+	for name, change := range map[string]func(*functions.Generation){
+		"temperature": func(g *functions.Generation) { g.Temperature, g.Seed = 5, 7 },
+		"stop":        func(g *functions.Generation) { g.Stop = []string{"Paris"} },
+		"repetition":  func(g *functions.Generation) { g.Repetition = 0.1 },
+	} {
+		req := ask("what is the capital of france")
+		change(&req)
+		if other, _, err := answerOf(t.Context(), r.Runtime, llm, req); err != nil || other == text {
+			t.Errorf("%s: got %q, %v, as without it", name, other, err)
+		}
+	}
+	for name, change := range map[string]func(*functions.Generation){
+		"top_k": func(g *functions.Generation) { g.TopK = 1 },
+		"top_p": func(g *functions.Generation) { g.TopP = 1e-9 },
+		"min_p": func(g *functions.Generation) { g.MinP = 1 },
+	} {
+		req := ask("what is the capital of france")
+		req.Temperature, req.Seed = 5, 7
+		change(&req)
+		if other, _, err := answerOf(t.Context(), r.Runtime, llm, req); err != nil || other != text {
+			t.Errorf("%s: got %q, %v, want the greedy answer", name, other, err)
+		}
+	}
 	s := statusOf(t, r.Runtime, llm)
 	want := ModelStatus{Name: "llm", Version: llm.Digest, Device: "cpu", Tier: TierHot, Slots: DefaultSlots, PromptTokens: s.PromptTokens, MemBytes: s.MemBytes, WakeTime: s.WakeTime}
 	if diff := cmp.Diff(s, want); diff != "" || s.MemBytes < 2<<20 || s.PromptTokens < 5 || s.WakeTime <= 0 {

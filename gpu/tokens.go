@@ -165,8 +165,12 @@ func request(l *lease, req functions.Generation) *gpuv1.GenerateRequest {
 		Credit:      window,
 		MaxTokens:   int32(min(max(req.MaxTokens, math.MinInt32), 1<<30)),
 		Temperature: req.Temperature,
+		TopK:        int32(min(max(req.TopK, math.MinInt32), math.MaxInt32)),
 		TopP:        req.TopP,
+		MinP:        req.MinP,
+		Repetition:  req.Repetition,
 		Seed:        req.Seed,
+		Stop:        req.Stop,
 	}
 	for _, msg := range req.Messages {
 		out.Messages = append(out.Messages, &gpuv1.Message{Role: msg.Role, Content: msg.Content})

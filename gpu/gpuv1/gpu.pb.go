@@ -335,6 +335,10 @@ type GenerateRequest struct {
 	Slot          int32                  `protobuf:"varint,7,opt,name=slot,proto3" json:"slot,omitempty"`      // one caller at a time uses it; another one waits until it is free
 	Session       string                 `protobuf:"bytes,8,opt,name=session,proto3" json:"session,omitempty"` // whose the slot is: it keeps what it has read for the next generation; empty: nothing is kept
 	Credit        uint32                 `protobuf:"varint,9,opt,name=credit,proto3" json:"credit,omitempty"`  // tokens that the caller has room for, on top of those granted before
+	TopK          int32                  `protobuf:"varint,10,opt,name=top_k,json=topK,proto3" json:"top_k,omitempty"`
+	MinP          float64                `protobuf:"fixed64,11,opt,name=min_p,json=minP,proto3" json:"min_p,omitempty"`
+	Repetition    float64                `protobuf:"fixed64,12,opt,name=repetition,proto3" json:"repetition,omitempty"`
+	Stop          []string               `protobuf:"bytes,13,rep,name=stop,proto3" json:"stop,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -430,6 +434,34 @@ func (x *GenerateRequest) GetCredit() uint32 {
 		return x.Credit
 	}
 	return 0
+}
+
+func (x *GenerateRequest) GetTopK() int32 {
+	if x != nil {
+		return x.TopK
+	}
+	return 0
+}
+
+func (x *GenerateRequest) GetMinP() float64 {
+	if x != nil {
+		return x.MinP
+	}
+	return 0
+}
+
+func (x *GenerateRequest) GetRepetition() float64 {
+	if x != nil {
+		return x.Repetition
+	}
+	return 0
+}
+
+func (x *GenerateRequest) GetStop() []string {
+	if x != nil {
+		return x.Stop
+	}
+	return nil
 }
 
 type Message struct {
@@ -929,7 +961,7 @@ const file_gpu_gpuv1_gpu_proto_rawDesc = "" +
 	"\x05bytes\x18\x01 \x01(\x03R\x05bytes\x12\x14\n" +
 	"\x05nanos\x18\x02 \x01(\x03R\x05nanos\x12\x1b\n" +
 	"\tmem_bytes\x18\x03 \x01(\x03R\bmemBytes\x12\x14\n" +
-	"\x05slots\x18\x04 \x01(\x05R\x05slots\"\x87\x02\n" +
+	"\x05slots\x18\x04 \x01(\x05R\x05slots\"\xe5\x02\n" +
 	"\x0fGenerateRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x124\n" +
 	"\bmessages\x18\x02 \x03(\v2\x18.catenary.gpu.v1.MessageR\bmessages\x12\x1d\n" +
@@ -940,7 +972,14 @@ const file_gpu_gpuv1_gpu_proto_rawDesc = "" +
 	"\x04seed\x18\x06 \x01(\rR\x04seed\x12\x12\n" +
 	"\x04slot\x18\a \x01(\x05R\x04slot\x12\x18\n" +
 	"\asession\x18\b \x01(\tR\asession\x12\x16\n" +
-	"\x06credit\x18\t \x01(\rR\x06credit\"7\n" +
+	"\x06credit\x18\t \x01(\rR\x06credit\x12\x13\n" +
+	"\x05top_k\x18\n" +
+	" \x01(\x05R\x04topK\x12\x13\n" +
+	"\x05min_p\x18\v \x01(\x01R\x04minP\x12\x1e\n" +
+	"\n" +
+	"repetition\x18\f \x01(\x01R\n" +
+	"repetition\x12\x12\n" +
+	"\x04stop\x18\r \x03(\tR\x04stop\"7\n" +
 	"\aMessage\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x18\n" +
 	"\acontent\x18\x02 \x01(\tR\acontent\"\x88\x01\n" +

@@ -2,6 +2,7 @@ package llama
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 
 	"github.com/hybridgroup/yzma/pkg/llama"
@@ -27,6 +28,7 @@ type Generation struct {
 	sampler llama.Sampler
 	sampled int // tokens
 	out     pieces
+	stops   stops
 }
 
 // Start begins an answer in a slot. What the slot has read that the prompt begins with is not read again; the rest of
@@ -61,7 +63,7 @@ func (m *Model) Start(slot int, req functions.Generation) (*Generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Generation{m: m, slot: slot, req: req, prompt: prompt, reused: reused, pending: prompt[reused:], sampler: newSampler(req)}, nil
+	return &Generation{m: m, slot: slot, req: req, prompt: prompt, reused: reused, pending: prompt[reused:], sampler: newSampler(m.vocab, req), stops: stops{words: req.Stop}}, nil
 }
 
 // Prompt returns how many tokens the prompt has, and how many of them the slot had read before.
@@ -71,15 +73,29 @@ func (g *Generation) Prompt() (tokens, reused int) { return len(g.prompt), g.reu
 func (g *Generation) sample(at int32) Result {
 	token := llama.SamplerSample(g.sampler, g.m.ctx, at)
 	if llama.VocabIsEOG(g.m.vocab, token) {
-		return Result{functions.Token{Text: g.out.rest(), Finish: finishStop}, true}
+		return g.last("", finishStop)
 	}
 	g.sampled++
 	g.pending = []llama.Token{token}
-	text := g.out.add(g.m.piece(token))
-	if g.sampled == g.req.MaxTokens || len(g.m.seqs[g.slot].past) == g.m.opt.Context {
-		return Result{functions.Token{Text: text + g.out.rest(), Finish: finishLength}, true}
+	text, stopped := g.stops.add(g.out.add(g.m.piece(token)))
+	switch {
+	case stopped:
+		return Result{functions.Token{Text: text, Finish: finishStop}, true}
+	case g.sampled == g.req.MaxTokens || len(g.m.seqs[g.slot].past) == g.m.opt.Context:
+		return g.last(text, finishLength)
 	}
 	return Result{functions.Token{Text: text}, text != ""}
+}
+
+// last returns the end of the answer: text, and all that was held back.
+func (g *Generation) last(text, finish string) Result {
+	more, stopped := g.stops.add(g.out.rest())
+	if text += more; stopped {
+		finish = finishStop
+	} else {
+		text += g.stops.rest()
+	}
+	return Result{functions.Token{Text: text, Finish: finish}, true}
 }
 
 // End frees what the generation holds; what it has read stays in the slot. It may be called more than once.
@@ -101,15 +117,27 @@ func (m *Model) piece(token llama.Token) []byte {
 	return buf[:max(0, n)]
 }
 
+// repeatTokens is how many of the answer's last tokens a repetition is looked for among.
+const repeatTokens = 64
+
 // newSampler returns a chain that the caller frees.
-func newSampler(req functions.Generation) llama.Sampler {
+func newSampler(vocab llama.Vocab, req functions.Generation) llama.Sampler {
 	chain := llama.SamplerChainInit(llama.SamplerChainDefaultParams())
+	if req.Repetition > 0 && req.Repetition != 1 {
+		llama.SamplerChainAdd(chain, llama.SamplerInitPenalties(llama.VocabNTokens(vocab), repeatTokens, float32(req.Repetition), 0, 0))
+	}
 	if req.Temperature == 0 {
 		llama.SamplerChainAdd(chain, llama.SamplerInitGreedy())
 		return chain
 	}
+	if req.TopK > 0 {
+		llama.SamplerChainAdd(chain, llama.SamplerInitTopK(int32(min(req.TopK, math.MaxInt32))))
+	}
 	if req.TopP > 0 && req.TopP < 1 {
 		llama.SamplerChainAdd(chain, llama.SamplerInitTopP(float32(req.TopP), 1))
+	}
+	if req.MinP > 0 {
+		llama.SamplerChainAdd(chain, llama.SamplerInitMinP(float32(req.MinP), 1))
 	}
 	seed := req.Seed
 	if seed == 0 {

@@ -3,8 +3,10 @@ package llama
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -143,6 +145,59 @@ func TestTemperatureAndSeed(t *testing.T) {
 	}
 }
 
+// TestWhatMayBeSampled: each way to leave tokens out does so.
+func TestWhatMayBeSampled(t *testing.T) {
+	m := tinyModel(t, Options{})
+	req := ask("tell me a story")
+	greedy, _, _ := answer(t, m, req)
+	req.Temperature, req.Seed = 5, 7 // nearly all tokens are as likely
+	if wild, _, _ := answer(t, m, req); wild == greedy {
+		t.Fatal("the temperature changes nothing")
+	}
+	for name, change := range map[string]func(*functions.Generation){
+		"the likeliest alone":           func(g *functions.Generation) { g.TopK = 1 },
+		"those as likely as that":       func(g *functions.Generation) { g.MinP = 1 },
+		"those that are all but likely": func(g *functions.Generation) { g.TopP = 1e-9 },
+	} {
+		req := req
+		change(&req)
+		if text, _, _ := answer(t, m, req); text != greedy {
+			t.Errorf("%s: got %q, want the greedy answer", name, text)
+		}
+	}
+	again := ask("tell me a story")
+	again.Repetition = 10
+	text, _, _ := answer(t, m, again)
+	repeats := func(text string) int {
+		words := strings.Fields(text)
+		slices.Sort(words)
+		return len(words) - len(slices.Compact(words))
+	}
+	if repeats(text) >= repeats(greedy) {
+		t.Errorf("%d words are repeated, and %d without a word against it:\n%s", repeats(text), repeats(greedy), text)
+	}
+}
+
+// TestStopStrings: the answer ends before the first one, as if the model had, whatever tokens it is made of.
+func TestStopStrings(t *testing.T) {
+	m := tinyModel(t, Options{})
+	whole, _, _ := answer(t, m, ask("tell me a story"))
+	for _, at := range []int{0, 5, len(whole) / 2, len(whole) - 3} {
+		req := ask("tell me a story")
+		req.Stop = []string{"\x00", whole[at : at+3]}
+		want, _, _ := strings.Cut(whole, req.Stop[1])
+		text, _, finish := answer(t, m, req)
+		if text != want || finish != finishStop {
+			t.Errorf("stop at %q: got %q, %s; want %q", req.Stop[1], text, finish, want)
+		}
+	}
+	req := ask("tell me a story")
+	req.Stop = []string{whole[len(whole)-3:] + "!", "nowhere"} // begins, and does not come
+	if text, _, _ := answer(t, m, req); text != whole {
+		t.Errorf("got %q, want the whole answer", text)
+	}
+}
+
 func TestMaxTokensAndFullContextEndWithLength(t *testing.T) {
 	m := tinyModel(t, Options{})
 	req := ask("tell me a story about a fox")
@@ -209,6 +264,11 @@ func TestBadRequests(t *testing.T) {
 		{"negative max_tokens", func(g *functions.Generation) { g.MaxTokens = -1 }},
 		{"negative temperature", func(g *functions.Generation) { g.Temperature = -1 }},
 		{"top_p over 1", func(g *functions.Generation) { g.TopP = 1.5 }},
+		{"negative top_k", func(g *functions.Generation) { g.TopK = -1 }},
+		{"min_p that is no number", func(g *functions.Generation) { g.MinP = math.NaN() }},
+		{"huge repetition", func(g *functions.Generation) { g.Repetition = 1e9 }},
+		{"empty stop string", func(g *functions.Generation) { g.Stop = []string{"x", ""} }},
+		{"many stop strings", func(g *functions.Generation) { g.Stop = slices.Repeat([]string{"x"}, maxStops+1) }},
 		{"huge", func(g *functions.Generation) { g.Messages[0].Content = strings.Repeat("a", maxPromptBytes+1) }},
 	}
 	for _, tt := range tests {

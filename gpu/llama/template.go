@@ -67,8 +67,21 @@ func checkRequest(req functions.Generation) error {
 		return fmt.Errorf("%w: max_tokens is %d", functions.ErrInvalid, req.MaxTokens)
 	case !(req.Temperature >= 0 && req.Temperature <= 100): // also refuses NaN
 		return fmt.Errorf("%w: temperature is %v; 0 to 100 is allowed", functions.ErrInvalid, req.Temperature)
+	case req.TopK < 0:
+		return fmt.Errorf("%w: top_k is %d", functions.ErrInvalid, req.TopK)
 	case !(req.TopP >= 0 && req.TopP <= 1):
 		return fmt.Errorf("%w: top_p is %v; 0 to 1 is allowed", functions.ErrInvalid, req.TopP)
+	case !(req.MinP >= 0 && req.MinP <= 1):
+		return fmt.Errorf("%w: min_p is %v; 0 to 1 is allowed", functions.ErrInvalid, req.MinP)
+	case !(req.Repetition == 0 || req.Repetition >= 0.1 && req.Repetition <= 10):
+		return fmt.Errorf("%w: repetition is %v; 0.1 to 10 is allowed", functions.ErrInvalid, req.Repetition)
+	case len(req.Stop) > maxStops:
+		return fmt.Errorf("%w: %d stop strings; at most %d are allowed", functions.ErrInvalid, len(req.Stop), maxStops)
+	}
+	for i, stop := range req.Stop {
+		if stop == "" || len(stop) > maxStopBytes {
+			return fmt.Errorf("%w: stop string %d has %d bytes; 1 to %d are allowed", functions.ErrInvalid, i, len(stop), maxStopBytes)
+		}
 	}
 	return nil
 }

@@ -141,8 +141,12 @@ func generation(req *gpuv1.GenerateRequest) functions.Generation {
 	gen := functions.Generation{
 		MaxTokens:   int(req.GetMaxTokens()),
 		Temperature: req.GetTemperature(),
+		TopK:        int(req.GetTopK()),
 		TopP:        req.GetTopP(),
+		MinP:        req.GetMinP(),
+		Repetition:  req.GetRepetition(),
 		Seed:        req.GetSeed(),
+		Stop:        req.GetStop(),
 	}
 	for _, m := range req.GetMessages() {
 		gen.Messages = append(gen.Messages, functions.Message{Role: m.GetRole(), Content: m.GetContent()})
