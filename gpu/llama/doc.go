@@ -11,7 +11,8 @@
 //
 // The slots are sequences of one context, each with a buffer of its own as long as the model's context. A slot keeps what
 // it has read: a prompt that begins with it is decoded from there. Clear has the buffer overwritten with zeros before
-// anything else is decoded.
+// anything else is decoded. The system messages that many prompts begin with are read once, into a sequence of their own,
+// from which slots take them over.
 //
 // Caveats:
 //   - Only the worker process may use this package: a fault in C ends the process. The bindings keep global state, so
@@ -20,8 +21,8 @@
 //   - Wrong tensor data is noticed as far as libllama checks it; wrong sizes and counts are refused by Inspect.
 //   - Text that looks like a control token (such as <|im_start|>) is read as one wherever it stands, also in what a
 //     user wrote: the chat template joins all messages to one text before it is split into tokens.
-//   - A model's memory is counted as its tensors and the keys and values of its slots, and of one more that is only there
-//     to clear others with; scratch buffers come on top.
+//   - A model's memory is counted as its tensors and the keys and values of its slots, and of two more, one to
+//     clear others with and one for the prefix; scratch buffers come on top.
 //   - What a slot has read and what a prompt begins with are compared token by token. A model may split its own answer
 //     into other tokens when it reads it as text; the rest is then decoded anew.
 package llama

@@ -24,6 +24,7 @@ type Generation struct {
 	req     functions.Generation
 	prompt  []llama.Token
 	reused  int           // tokens of the prompt that the slot had read before
+	head    int           // once so many have been read they are kept as a prefix; 0: they are not
 	pending []llama.Token // to decode next: the rest of the prompt, then the last token
 	sampler llama.Sampler
 	sampled int // tokens
@@ -63,7 +64,15 @@ func (m *Model) Start(slot int, req functions.Generation) (*Generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Generation{m: m, slot: slot, req: req, prompt: prompt, reused: reused, pending: prompt[reused:], sampler: newSampler(m.vocab, req), stops: stops{words: req.Stop}}, nil
+	head := m.head(req.Messages, prompt)
+	reused, keep, err := m.takePrefix(slot, reused, head, prompt)
+	if err != nil {
+		return nil, err
+	}
+	if !keep {
+		head = 0
+	}
+	return &Generation{m: m, slot: slot, req: req, prompt: prompt, reused: reused, head: head, pending: prompt[reused:], sampler: newSampler(m.vocab, req), stops: stops{words: req.Stop}}, nil
 }
 
 // Prompt returns how many tokens the prompt has, and how many of them the slot had read before.

@@ -47,7 +47,8 @@ type Model struct {
 	batch  llama.Batch
 	vocab  llama.Vocab
 	seqs   []sequence // one for each slot
-	held   int64      // bytes, while awake
+	prefix prefix
+	held   int64 // bytes, while awake
 }
 
 // Load reads the GGUF file at path and returns it awake. It returns an error wrapping [functions.ErrInvalid] if the
@@ -106,7 +107,7 @@ func (m *Model) open(check bool) error {
 	m.opt.Slots = m.slotsWithin(m.opt.CacheBytes)
 	sequences := m.opt.Slots
 	if sequences > 1 {
-		sequences++ // the spare one that slots are wiped with
+		sequences += 2 // the spare one that slots are wiped with, and that of the prefix
 	}
 	cp := llama.ContextDefaultParams()
 	// Not unified: each sequence has its own buffer, whole and apart, and its numbers are the same whoever is beside it.
@@ -135,7 +136,7 @@ func (m *Model) slotsWithin(bound int64) int {
 	if bound == 0 || each == 0 {
 		return m.opt.Slots
 	}
-	return int(max(1, min(int64(m.opt.Slots), bound/each-1))) // one is spare
+	return int(max(1, min(int64(m.opt.Slots), bound/each-2))) // one is spare, and one is for the prefix
 }
 
 // tokenBytes is the size of one token's keys and values: two f16 numbers for each layer and key-value width.

@@ -50,10 +50,7 @@ func (m *Model) spare() llama.SeqId { return llama.SeqId(len(m.seqs)) }
 // is never among them: the first token of an answer is sampled from what decoding it yields.
 func (m *Model) keep(slot int, prompt []llama.Token) (int, error) {
 	past := m.seqs[slot].past
-	n := 0
-	for n < min(len(past), len(prompt)-1) && past[n] == prompt[n] {
-		n++
-	}
+	n := commonPrefix(past, prompt[:len(prompt)-1])
 	if n == len(past) {
 		return n, nil
 	}

@@ -73,17 +73,17 @@ func (c *talk) answered(text string) {
 // TestContextIsLaidOutAsAsked: the structs that cross into C have the library's own layout, or these would differ.
 func TestContextIsLaidOutAsAsked(t *testing.T) {
 	m := tinyModel(t, Options{Slots: 3, Threads: 2})
-	if got := llama.NSeqMax(m.ctx); got != 4 {
-		t.Errorf("%d sequences, want three and a spare", got)
+	if got := llama.NSeqMax(m.ctx); got != 5 {
+		t.Errorf("%d sequences, want three, a spare and one for the prefix", got)
 	}
-	if each, all := llama.NCtxSeq(m.ctx), llama.NCtx(m.ctx); each != 256 || all != 4*256 {
-		t.Errorf("%d tokens for each sequence of %d, want 256 of 1024", each, all)
+	if each, all := llama.NCtxSeq(m.ctx), llama.NCtx(m.ctx); each != 256 || all != 5*256 {
+		t.Errorf("%d tokens for each sequence of %d, want 256 of 1280", each, all)
 	}
 	if n, u := llama.NBatch(m.ctx), llama.NUBatch(m.ctx); n != batchTokens || u != batchTokens {
 		t.Errorf("batches of %d and %d, want %d", n, u, batchTokens)
 	}
-	if one := tinyModel(t, Options{Slots: 1}); m.held-one.held != 3*256*m.tokenBytes() {
-		t.Errorf("three slots and a spare hold %d bytes more than one slot, want %d", m.held-one.held, 3*256*m.tokenBytes())
+	if one := tinyModel(t, Options{Slots: 1}); m.held-one.held != 4*256*m.tokenBytes() {
+		t.Errorf("three slots and two sequences more hold %d bytes more than one slot, want %d", m.held-one.held, 4*256*m.tokenBytes())
 	}
 	rest(t, begin(t, m, 1, ask("what is the capital of france")))
 	for slot := range m.seqs {
@@ -100,7 +100,7 @@ func TestSlotsAreBoundedByTheirMemory(t *testing.T) {
 		asked int
 		bound int64
 		want  int
-	}{{8, 0, 8}, {8, 9 * each, 8}, {8, 9*each - 1, 7}, {8, 3 * each, 2}, {8, 2*each + 1, 1}, {8, 1, 1}, {1, each, 1}} {
+	}{{8, 0, 8}, {8, 10 * each, 8}, {8, 10*each - 1, 7}, {8, 4 * each, 2}, {8, 3*each + 1, 1}, {8, 1, 1}, {1, each, 1}} {
 		m := tinyModel(t, Options{Slots: tt.asked, CacheBytes: tt.bound})
 		if m.Slots() != tt.want {
 			t.Errorf("%d slots in %d bytes: got %d, want %d", tt.asked, tt.bound, m.Slots(), tt.want)
@@ -166,6 +166,7 @@ func TestSessionsDoNotDisturbEachOther(t *testing.T) {
 	alone := tinyModel(t, Options{})
 	rnd := rand.New(rand.NewPCG(1, 2))
 	questions := []string{"what is the capital of france", "tell me a story about a fox", "what is two plus three", "tell me a story about a brave owl"}
+	systems := []string{"you are an owl that knows the capitals of many lands and tells them", "you tell stories about a fox and a bear who are friends"}
 	type session struct {
 		talk  talk
 		texts []string // of the answers, as far as they came
@@ -175,9 +176,17 @@ func TestSessionsDoNotDisturbEachOther(t *testing.T) {
 	}
 	live := make([]*session, slots)
 	check := func(s *session) {
-		var c talk
+		var c, asked talk
+		for _, msg := range s.talk {
+			switch msg.Role {
+			case "system":
+				c = talk{msg}
+			case "user":
+				asked = append(asked, msg)
+			}
+		}
 		for i, want := range s.texts {
-			g := begin(t, alone, 0, c.say(s.talk[2*i].Content))
+			g := begin(t, alone, 0, c.say(asked[i].Content))
 			text, last := "", false
 			for !last && len(text) < len(want) {
 				var part string
@@ -192,7 +201,7 @@ func TestSessionsDoNotDisturbEachOther(t *testing.T) {
 		}
 		clearSlot(t, alone, 0)
 	}
-	ended, most := 0, 0
+	ended, most, reused := 0, 0, 0
 	for range 1500 {
 		var together []*session
 		var gens []*Generation
@@ -201,6 +210,9 @@ func TestSessionsDoNotDisturbEachOther(t *testing.T) {
 			switch {
 			case s == nil:
 				live[slot] = &session{}
+				if which := rnd.IntN(3); which < len(systems) { // then the prefix is used, too
+					live[slot].talk = talk{{Role: "system", Content: systems[which]}}
+				}
 			case s.g == nil && (len(s.texts) == 3 || rnd.IntN(8) == 0):
 				clearSlot(t, m, slot)
 				check(s)
@@ -209,6 +221,9 @@ func TestSessionsDoNotDisturbEachOther(t *testing.T) {
 			case s.g == nil:
 				s.g = begin(t, m, slot, s.talk.say(questions[rnd.IntN(len(questions))]))
 				s.left, s.text = 1+rnd.IntN(20), "" // the caller goes away then
+				if _, n := s.g.Prompt(); n > 0 && len(s.texts) == 0 {
+					reused++
+				}
 			default:
 				together, gens = append(together, s), append(gens, s.g)
 			}
@@ -228,8 +243,8 @@ func TestSessionsDoNotDisturbEachOther(t *testing.T) {
 			}
 		}
 	}
-	if ended < 20 || most < slots {
-		t.Errorf("%d sessions ended, and %d at most were decoded at once", ended, most)
+	if ended < 20 || most < slots || reused == 0 {
+		t.Errorf("%d sessions ended, %d at most were decoded at once, and %d had a prefix", ended, most, reused)
 	}
 }
 

@@ -23,7 +23,7 @@ type Result struct {
 func (m *Model) Step(gens []*Generation) ([]Result, error) {
 	pending := make([]int, len(gens))
 	for i, g := range gens {
-		pending[i] = len(g.pending)
+		pending[i] = g.wants()
 	}
 	parts := share(pending, batchTokens)
 	last, err := m.decode(gens, parts)
@@ -32,11 +32,25 @@ func (m *Model) Step(gens []*Generation) ([]Result, error) {
 	}
 	results := make([]Result, len(gens))
 	for i, g := range gens {
+		if g.head > 0 && g.head == len(m.seqs[g.slot].past) {
+			if err := m.keepPrefix(g.slot); err != nil {
+				return nil, wrap(err)
+			}
+			g.head = 0
+		}
 		if g.pending = g.pending[parts[i]:]; len(g.pending) == 0 {
 			results[i] = g.sample(last[i])
 		}
 	}
 	return results, nil
+}
+
+// wants returns how many tokens the generation would decode next: what is kept as a prefix is read for itself.
+func (g *Generation) wants() int {
+	if g.head > 0 {
+		return g.head - len(g.m.seqs[g.slot].past)
+	}
+	return len(g.pending)
 }
 
 // decode reads the first tokens of what is pending in each generation, as many as parts says, and returns where in the

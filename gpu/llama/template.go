@@ -24,7 +24,10 @@ func (m *Model) checkTemplate() error {
 }
 
 // prompt returns the conversation as the model was trained to read it, up to where its answer begins.
-func (m *Model) prompt(messages []functions.Message) (string, error) {
+func (m *Model) prompt(messages []functions.Message) (string, error) { return m.render(messages, true) }
+
+// render returns the conversation as the model was trained to read it, with or without the mark that begins an answer.
+func (m *Model) render(messages []functions.Message, answer bool) (string, error) {
 	chat := make([]llama.ChatMessage, len(messages))
 	size := 0
 	for i, msg := range messages {
@@ -32,10 +35,10 @@ func (m *Model) prompt(messages []functions.Message) (string, error) {
 		size += len(msg.Role) + len(msg.Content)
 	}
 	buf := make([]byte, 2*size+256) // what llama.h recommends, and the marks of one short message
-	n := llama.ChatApplyTemplate(m.template, chat, true, buf)
+	n := llama.ChatApplyTemplate(m.template, chat, answer, buf)
 	if int(n) > len(buf) {
 		buf = make([]byte, n)
-		n = llama.ChatApplyTemplate(m.template, chat, true, buf)
+		n = llama.ChatApplyTemplate(m.template, chat, answer, buf)
 	}
 	if n <= 0 || int(n) > len(buf) {
 		head := m.template[:min(len(m.template), 80)]
