@@ -67,6 +67,10 @@ type Generation struct {
 	// Session names the call whose generations share what the model has read already. The host sets it, for calls with
 	// a stream as their input; a function can't.
 	Session string `json:"-"`
+	// Caller names on whose behalf the model is asked: callers get equal shares of its time. All that name nobody are
+	// one. The host sets it and the priority; a function can't.
+	Caller   string   `json:"-"`
+	Priority Priority `json:"-"`
 }
 
 // Token is one piece of a model's answer: whole UTF-8 characters, possibly several or none.

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/catenary-run/catenary/functions"
 	"github.com/catenary-run/catenary/gpu/gpuv1"
@@ -22,6 +23,7 @@ type call struct {
 // answer sends the tokens as long as there is credit for them.
 func (c *call) answer(ctx context.Context, credit *credit, send func(*gpuv1.GenerateResponse) error) error {
 	first := true
+	var worked time.Duration // since the last message
 	for {
 		if err := credit.wait(ctx); err != nil {
 			return err
@@ -29,7 +31,9 @@ func (c *call) answer(ctx context.Context, credit *credit, send func(*gpuv1.Gene
 		var token functions.Token
 		var ok bool
 		err := c.held.turns.do(ctx, func() (err error) {
+			began := time.Now()
 			token, ok, err = c.turn()
+			worked += time.Since(began)
 			return err
 		})
 		if err != nil {
@@ -39,7 +43,8 @@ func (c *call) answer(ctx context.Context, credit *credit, send func(*gpuv1.Gene
 			continue
 		}
 		credit.spend()
-		res := &gpuv1.GenerateResponse{Text: token.Text, Finish: token.Finish}
+		res := &gpuv1.GenerateResponse{Text: token.Text, Finish: token.Finish, DeviceNanos: int64(worked)}
+		worked = 0
 		if first {
 			tokens, reused := c.g.Prompt()
 			res.PromptTokens, res.ReusedTokens = int32(tokens), int32(reused)
