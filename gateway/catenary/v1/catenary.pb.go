@@ -2244,7 +2244,9 @@ type InvokeCall struct {
 	Chain         string                 `protobuf:"bytes,3,opt,name=chain,proto3" json:"chain,omitempty"`
 	Step          string                 `protobuf:"bytes,4,opt,name=step,proto3" json:"step,omitempty"`
 	Run           string                 `protobuf:"bytes,5,opt,name=run,proto3" json:"run,omitempty"`
-	Turns         bool                   `protobuf:"varint,6,opt,name=turns,proto3" json:"turns,omitempty"` // the caller will tell which turns are over
+	Turns         bool                   `protobuf:"varint,6,opt,name=turns,proto3" json:"turns,omitempty"`      // the caller will tell which turns are over
+	Caller        string                 `protobuf:"bytes,7,opt,name=caller,proto3" json:"caller,omitempty"`     // on whose behalf; empty: nobody's
+	Priority      string                 `protobuf:"bytes,8,opt,name=priority,proto3" json:"priority,omitempty"` // before models: "interactive", "batch", or empty
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2319,6 +2321,20 @@ func (x *InvokeCall) GetTurns() bool {
 		return x.Turns
 	}
 	return false
+}
+
+func (x *InvokeCall) GetCaller() string {
+	if x != nil {
+		return x.Caller
+	}
+	return ""
+}
+
+func (x *InvokeCall) GetPriority() string {
+	if x != nil {
+		return x.Priority
+	}
+	return ""
 }
 
 type SourceEnd struct {
@@ -2926,7 +2942,7 @@ const file_gateway_catenary_v1_catenary_proto_rawDesc = "" +
 	"\x03end\x18\x03 \x01(\v2\x16.catenary.v1.SourceEndH\x00R\x03end\x12\x14\n" +
 	"\x04over\x18\x04 \x01(\x04H\x00R\x04over\x12.\n" +
 	"\x06cancel\x18\x05 \x01(\v2\x14.catenary.v1.FailureH\x00R\x06cancelB\x06\n" +
-	"\x04kind\"\xac\x01\n" +
+	"\x04kind\"\xe0\x01\n" +
 	"\n" +
 	"InvokeCall\x12\"\n" +
 	"\x03ref\x18\x01 \x01(\v2\x10.catenary.v1.RefR\x03ref\x12(\n" +
@@ -2934,7 +2950,9 @@ const file_gateway_catenary_v1_catenary_proto_rawDesc = "" +
 	"\x05chain\x18\x03 \x01(\tR\x05chain\x12\x12\n" +
 	"\x04step\x18\x04 \x01(\tR\x04step\x12\x10\n" +
 	"\x03run\x18\x05 \x01(\tR\x03run\x12\x14\n" +
-	"\x05turns\x18\x06 \x01(\bR\x05turns\"7\n" +
+	"\x05turns\x18\x06 \x01(\bR\x05turns\x12\x16\n" +
+	"\x06caller\x18\a \x01(\tR\x06caller\x12\x1a\n" +
+	"\bpriority\x18\b \x01(\tR\bpriority\"7\n" +
 	"\tSourceEnd\x12*\n" +
 	"\x05error\x18\x01 \x01(\v2\x14.catenary.v1.FailureR\x05error\"\xb1\x01\n" +
 	"\x0eInvokeResponse\x12'\n" +
