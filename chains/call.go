@@ -82,7 +82,10 @@ func (x *exec) invoke(ctx context.Context, c *stepCall) error {
 		ctx, c.allowance, stop = functions.WithAllowance(ctx, d, fmt.Errorf("%w: the step's timeout of %s, waits for an instance included", functions.ErrTimeLimit, d))
 		defer stop()
 	}
-	call := functions.Call{Ref: c.n.ref, Models: c.n.models, Chain: x.plan.graph.Spec.Name, Step: c.n.step.Name, Run: x.r.ID}
+	call := functions.Call{
+		Ref: c.n.ref, Models: c.n.models, Chain: x.plan.graph.Spec.Name, Step: c.n.step.Name, Run: x.r.ID,
+		Caller: x.r.Caller, Priority: functions.Priority(x.plan.graph.Spec.Priority),
+	}
 	if c.n.turned {
 		call.Turns = x.turns
 	}

@@ -150,6 +150,9 @@ func (c *compiler) chain() {
 	if err := functions.CheckName("chain", s.Name); err != nil {
 		c.faults = append(c.faults, fmt.Errorf("%s%w", at(s.Pos), err))
 	}
+	if _, err := functions.ParsePriority(s.Priority); err != nil {
+		c.faults = append(c.faults, fmt.Errorf("%s%w", at(s.Pos), err))
+	}
 	c.names()
 	in := c.input()
 	c.plan.in = in.port

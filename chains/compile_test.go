@@ -182,6 +182,9 @@ func TestCompile_Faults(t *testing.T) {
 		{"name", func() spec.Chain { c := chain(call("inc", "in")); c.Name = "Test"; c.Pos = "x:1"; return c }(), []string{
 			`x:1: invalid: chain name "Test": use a lower-case letter, then letters, digits and hyphens, at most 63 in all`,
 		}},
+		{"priority", func() spec.Chain { c := chain(call("inc", "in")); c.Priority = "high"; c.Pos = "x:1"; return c }(), []string{
+			`x:1: invalid: priority: "high" is unknown; use interactive or batch, or leave it out`,
+		}},
 		{"names of steps", chain(at("x:1", call("inc", "in")), at("x:2", as("in", call("inc", "inc"))), at("x:3", as("A b", call("inc", "inc"))), at("x:4", call("inc", "A b"))), []string{
 			`x:2: step in: invalid: "in" is the name of the chain's input; give the step another name`,
 			`x:3: invalid: step name "A b": use a lower-case letter, then letters, digits and hyphens, at most 63 in all`,

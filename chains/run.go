@@ -14,7 +14,9 @@ import (
 // Run is one execution of a plan.
 type Run struct {
 	// ID names the run in calls and logs.
-	ID      string
+	ID string
+	// Caller names on whose behalf the chain runs, see functions.Call; empty for nobody's.
+	Caller  string
 	Invoker functions.Invoker
 	// In is the chain's input: a source of exactly one item, or of any number if the input is a stream. Its Recv is
 	// called by one goroutine, and no further ahead than the steps take.

@@ -328,10 +328,11 @@ func (n *node) want(t *testing.T, ref functions.Ref, tier Tier, instances int) {
 type fakeModels struct {
 	wake, prepare func(ctx context.Context, ref functions.Ref) error
 	mu            sync.Mutex
-	asked         []functions.Ref // by Generate; guarded by mu
-	open          int             // generations; guarded by mu
-	sessions      []string        // that Generate was given; guarded by mu
-	over          []string        // that EndSession was given; guarded by mu
+	asked         []functions.Ref      // by Generate; guarded by mu
+	last          functions.Generation // asked for; guarded by mu
+	open          int                  // generations; guarded by mu
+	sessions      []string             // that Generate was given; guarded by mu
+	over          []string             // that EndSession was given; guarded by mu
 }
 
 func (f *fakeModels) EndSession(session string) {
@@ -359,6 +360,7 @@ func (f *fakeModels) Generate(ctx context.Context, ref functions.Ref, req functi
 	defer f.mu.Unlock()
 	f.asked = append(f.asked, ref)
 	f.sessions = append(f.sessions, req.Session)
+	f.last = req
 	f.open++
 	return &fakeTokens{f: f}, nil
 }

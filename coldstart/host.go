@@ -26,6 +26,8 @@ type host struct {
 	pins     []functions.Ref
 	turns    *functions.Turns
 	session  string // of its generations; empty for a call of one value
+	caller   string
+	priority functions.Priority
 	logger   func() *slog.Logger
 
 	mu     sync.Mutex // guards the fields below
@@ -40,6 +42,8 @@ func newHost(p *Pools, m *functions.Manifest, instance string, call functions.Ca
 		manifest: m,
 		pins:     call.Models,
 		turns:    call.Turns,
+		caller:   call.Caller,
+		priority: call.Priority,
 		logger: sync.OnceValue(func() *slog.Logger { // most calls log nothing
 			return p.log.With("func", m.Name, "instance", instance, "run", call.Run, "step", call.Step)
 		}),
@@ -65,7 +69,7 @@ func (h *host) Generate(ctx context.Context, model string, req functions.Generat
 	if err := h.ask(model); err != nil {
 		return nil, err
 	}
-	req.Session = h.session // whatever the function says
+	req.Session, req.Caller, req.Priority = h.session, h.caller, h.priority // whatever the function says
 	tokens, err := h.models.Generate(ctx, h.pins[i], req)
 	t := &hostTokens{Tokens: tokens, host: h}
 	h.mu.Lock()

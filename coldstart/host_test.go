@@ -60,6 +60,21 @@ func TestHost_Generate(t *testing.T) {
 	}
 }
 
+// TestHost_Caller: a model is asked on behalf of the call's caller, with the call's priority, whatever the function says.
+func TestHost_Caller(t *testing.T) {
+	llm := functions.Ref{Name: "llm", Digest: functions.DigestOf([]byte("llm"))}
+	models := &fakeModels{}
+	h := newHost(&Pools{models: models}, &functions.Manifest{Name: "answer", Uses: functions.Uses{Models: []string{"llm"}}}, "i1",
+		functions.Call{Models: []functions.Ref{llm}, Caller: "ann", Priority: functions.PriorityBatch})
+	if _, err := h.Generate(t.Context(), "llm", functions.Generation{Caller: "bob", Priority: functions.PriorityInteractive}); err != nil {
+		t.Fatal(err)
+	}
+	h.close()
+	if got := models.last; got.Caller != "ann" || got.Priority != functions.PriorityBatch {
+		t.Errorf("asked on behalf of %q with priority %q", got.Caller, got.Priority)
+	}
+}
+
 // TestHost_GenerationsOfACall are bounded: what a call leaves open it can't wait for itself.
 func TestHost_GenerationsOfACall(t *testing.T) {
 	llm := functions.Ref{Name: "llm", Digest: functions.DigestOf([]byte("llm"))}

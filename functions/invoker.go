@@ -14,6 +14,9 @@ type Call struct {
 	Chain  string
 	Step   string
 	Run    string
+	// Caller names on whose behalf the call is made: callers get equal shares of a model. All that name nobody are one.
+	Caller   string
+	Priority Priority // before models
 	// Turns tells which turns of the run are over; nil if none ever is. What the call yields for one is dropped.
 	Turns *Turns
 }
@@ -73,6 +76,9 @@ type Generation struct {
 	// Session names the call whose generations share what the model has read already. The host sets it, for calls with
 	// a stream as their input; a function can't.
 	Session string `json:"-"`
+	// Caller and Priority are those of the call. The host sets them; a function can't.
+	Caller   string   `json:"-"`
+	Priority Priority `json:"-"`
 }
 
 // Token is one piece of a model's answer: whole UTF-8 characters, possibly several or none.

@@ -66,7 +66,7 @@ func (s *Server) start(ctx context.Context, r run) (*running, error) {
 	rn.stop = context.AfterFunc(ctx, func() { rn.ended <- time.Now() })
 	var err error
 	rn.Running, err = r.chain.Start(ctx, chains.Run{
-		ID: r.id, Invoker: s.deps.Node, In: r.in, MaxItemBytes: s.cfg.MaxItem, Idle: r.idle,
+		ID: r.id, Caller: callerOf(ctx), Invoker: s.deps.Node, In: r.in, MaxItemBytes: s.cfg.MaxItem, Idle: r.idle,
 		Out: functions.SinkFunc(func(ctx context.Context, it functions.Item) error {
 			if !r.bytes {
 				s.hold(it)

@@ -181,9 +181,14 @@ func (s *Server) admit(next http.Handler) http.Handler {
 			s.fail(w, r, fmt.Errorf("%w: %d runs are going on, the most that this server takes; call again later", functions.ErrQueueFull, s.cfg.MaxRuns))
 			return
 		}
+		ctx, err := withCaller(r)
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
 		s.metrics.runs.Inc()
 		defer s.metrics.runs.Dec()
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
 

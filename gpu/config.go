@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/catenary-run/catenary/functions"
 )
 
@@ -46,7 +48,8 @@ type Config struct {
 	Models Source
 	// IdleAfter is how long a model stays awake unused, unless the model says otherwise. Zero takes DefaultIdleAfter.
 	IdleAfter time.Duration
-	// QueueDepth is how many calls may wait for one model. Zero takes DefaultQueueDepth.
+	// QueueDepth is how many calls may wait for one model; when it is full, callers with few calls in it displace those of
+	// callers with many. Zero takes DefaultQueueDepth.
 	QueueDepth int
 	// Threads of the engine per call. Zero takes 1.
 	Threads int
@@ -57,6 +60,8 @@ type Config struct {
 	CacheBytes int64
 	// Log gets the worker's life and what it prints. Nil discards it.
 	Log *slog.Logger
+	// Metrics gets the figures of this package; nil leaves them unregistered.
+	Metrics prometheus.Registerer
 }
 
 // Validate returns all faults joined.

@@ -6,10 +6,14 @@
 // A [Runtime] answers Generate, EndSession, Wake, Prepare and Status; its Run does all work in the background. A [Source] tells it
 // what a reference stands for. A [ModelStatus] is what a person sees of one model.
 //
-// Each model has a queue, first come first served and bounded. What to do next is decided by a pure function (decide.go)
-// from what is seen: start the worker, load, wake, lend, park, unload. The loop in run.go only does it, one action per
-// model at a time, so a model is loaded once for however many callers wait for it. Before a model is served, Prepare
-// tries it in a worker of its own, so that a file that crashes the engine is refused and disturbs nobody.
+// Each model has a bounded queue. Who is next in it is decided by package gpu/queue, from the device time that the worker
+// measures: callers get equal shares, and each is served by priority and then in the order of its calls. A call that
+// can't finish before its deadline is refused with the wait that is predicted.
+//
+// What to do next with a model is decided by a pure function (decide.go) from what is seen: start the worker, load, wake,
+// lend, park, unload. The loop in run.go only does it, one action per model at a time, so a model is loaded once for
+// however many callers wait for it. Before a model is served, Prepare tries it in a worker of its own, so that a file that
+// crashes the engine is refused and disturbs nobody.
 //
 // A slot is a place for one conversation. The worker decodes those of one model together, a token or a part of a
 // prompt of each at a time. A generation that names a session has a slot that keeps what it has read (slot.go): the session's next one

@@ -276,6 +276,7 @@ func (f *fake) Generate(stream gpuv1.Worker_GenerateServer) error {
 		if i == tokens-1 {
 			res.Finish = "stop"
 		}
+		res.DeviceNanos = int64(f.tokenTime)
 		err := sleep(ctx, f.tokenTime)
 		if err == nil {
 			err = stream.Send(res)

@@ -1,12 +1,12 @@
 package gpu
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/catenary-run/catenary/functions"
+	"github.com/catenary-run/catenary/gpu/queue"
 )
 
 // model is one version of a model and the queue before it. The Runtime's mu guards all that is not final.
@@ -17,8 +17,10 @@ type model struct {
 	tier    Tier      // hot, parked or cold
 	moving  bool      // an action is under way
 	slots   []slot    // none unless hot
-	callers []*waiter // first come first served
+	callers []*waiter // in the order of their arrival
 	wakers  []*waiter
+	shares  queue.Shares
+	costs   queue.Costs
 
 	lastUse  time.Time
 	memBytes int64
@@ -32,19 +34,19 @@ type model struct {
 
 // waiter is one call that waits for a model. Its channel gets exactly one outcome, when it leaves the queue.
 type waiter struct {
+	entry   queue.Entry // of a caller
 	session string
 	outcome chan outcome // holds one
 }
 
 // outcome is a lease for a caller, nothing for a waker, or why there is neither.
 type outcome struct {
-	lease *lease
-	err   error
+	lease   *lease
+	err     error
+	refused string // for what reason, if the queue did: see metrics
 }
 
-func newWaiter(session string) *waiter {
-	return &waiter{session: session, outcome: make(chan outcome, 1)}
-}
+func newWaiter() *waiter { return &waiter{outcome: make(chan outcome, 1)} }
 
 // lease is the right to use one slot of a model. The worker that holds the model is the one that it was lent from.
 type lease struct {
@@ -52,6 +54,9 @@ type lease struct {
 	worker  *worker
 	slot    int
 	session string // for whom the slot keeps what it reads; empty if for nobody
+
+	loan  *queue.Loan // the model's shares know it by this
+	whole bool        // the answer came to its end
 }
 
 func (m *model) view(idleAfter time.Duration) modelView {
@@ -80,27 +85,33 @@ func (m *model) noteWait(now time.Time) {
 	}
 }
 
-// serve tells the wakers that the model is hot, and lends its free slots to the first callers.
+// serve tells the wakers that the model is hot, refuses the callers who can't finish in time, and lends the free slots to
+// those who are next.
 func (m *model) serve(w *worker, now time.Time) {
 	for _, wk := range m.wakers {
 		wk.outcome <- outcome{}
 	}
 	m.wakers = nil
 	m.lastUse = now // whoever woke it is about to call
-	for len(m.callers) > 0 {
-		first := m.callers[0]
-		i, kept := pick(m.slots, first.session)
-		if i < 0 {
-			return
+	m.refuseLate(now)
+	for _, next := range m.inOrder(now) {
+		if !m.shares.MayTake(next.entry.Caller, len(m.slots)-leases(m.slots), now) {
+			continue
 		}
-		m.callers = slices.Delete(m.callers, 0, 1)
-		l := &lease{model: m, worker: w, slot: i}
-		if kept {
-			l.session = first.session
-		}
-		m.slots[i] = slot{lease: l, session: l.session}
-		first.outcome <- outcome{lease: l}
+		m.callers = slices.DeleteFunc(m.callers, func(wt *waiter) bool { return wt == next })
+		next.outcome <- outcome{lease: m.lend(w, next, now)}
 	}
+}
+
+// lend gives a caller a slot; one is free.
+func (m *model) lend(w *worker, to *waiter, now time.Time) *lease {
+	i, kept := pick(m.slots, to.session)
+	l := &lease{model: m, worker: w, slot: i, loan: m.shares.Lend(to.entry, now)}
+	if kept {
+		l.session = to.session
+	}
+	m.slots[i] = slot{lease: l, session: l.session}
+	return l
 }
 
 // fail ends everyone who waits.
@@ -116,40 +127,6 @@ func (m *model) errorf(format string, args ...any) error {
 	return fmt.Errorf("model %s: "+format, append([]any{m.ref.Name}, args...)...)
 }
 
-// wait joins a queue of m, that of the wakers or that of the callers, and leaves it with an outcome or with ctx.
-func (r *Runtime) wait(ctx context.Context, m *model, queue *[]*waiter, session string) (*lease, error) {
-	w := newWaiter(session)
-	r.mu.Lock()
-	switch {
-	case r.closed:
-		r.mu.Unlock()
-		return nil, m.errorf("%w", errStopping)
-	case len(*queue) >= r.cfg.QueueDepth:
-		r.mu.Unlock()
-		return nil, m.errorf("%w: %d calls are waiting already; try again later", functions.ErrQueueFull, r.cfg.QueueDepth)
-	}
-	*queue = append(*queue, w)
-	r.mu.Unlock()
-	r.poke()
-
-	select {
-	case o := <-w.outcome:
-		return o.lease, o.err
-	case <-ctx.Done():
-	}
-	r.mu.Lock()
-	if i := slices.Index(*queue, w); i >= 0 {
-		*queue = slices.Delete(*queue, i, i+1)
-	}
-	r.mu.Unlock()
-	select {
-	case o := <-w.outcome: // it had left the queue already: what it got goes back
-		r.release(o.lease)
-	default:
-	}
-	return nil, m.errorf("%w", context.Cause(ctx))
-}
-
 // release ends a lease. It may be called more than once, and with nil.
 func (r *Runtime) release(l *lease) {
 	if l == nil {
@@ -157,7 +134,8 @@ func (r *Runtime) release(l *lease) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	m := l.model
+	m, now := l.model, time.Now()
+	m.shares.Return(l.loan, l.whole, now)
 	if l.slot >= len(m.slots) || m.slots[l.slot].lease != l {
 		return // ended before, or with its worker
 	}
@@ -165,7 +143,6 @@ func (r *Runtime) release(l *lease) {
 	if s.ended {
 		r.forgetLocked(m, l.slot)
 	}
-	now := time.Now()
 	s.lease, s.lastUse, m.lastUse = nil, now, now
 	r.poke()
 }

@@ -140,11 +140,14 @@ func (r *Runtime) notStarted(phase phase, tried bool, err error) {
 	}
 }
 
-// served notes that w has given a whole answer, before its caller knows: should w end right then, the next start does not wait.
-func (r *Runtime) served(w *worker) {
+// finished notes that the worker has given a whole answer, before its caller knows: should it end right then, the next
+// start does not wait.
+func (r *Runtime) finished(l *lease, took spent) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.worker == w {
+	l.whole = true
+	l.model.costs.Measured(took.first, took.rest, took.tokens)
+	if r.worker == l.worker {
 		r.state = r.state.served()
 	}
 }

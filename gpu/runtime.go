@@ -13,8 +13,9 @@ import (
 
 // Runtime lends models to callers. Its methods may be called from many goroutines.
 type Runtime struct {
-	cfg    Config
-	policy policy
+	cfg     Config
+	policy  policy
+	metrics *metrics
 	// launch starts a worker and returns it once it answers.
 	launch  func(ctx context.Context) (*worker, error)
 	changed chan struct{}  // holds one: something that decide looks at has changed
@@ -41,6 +42,7 @@ func New(cfg Config) *Runtime {
 	r := &Runtime{
 		cfg:     cfg.withDefaults(),
 		policy:  defaultPolicy,
+		metrics: newMetrics(cfg.Metrics),
 		changed: make(chan struct{}, 1),
 		done:    make(chan struct{}),
 		trial:   make(chan struct{}, 1),
@@ -55,14 +57,15 @@ func New(cfg Config) *Runtime {
 // wake the model and to wait in its queue; faults of the request itself come with the first Recv. The caller closes
 // the tokens. When ctx ends, so does the answer.
 //
-// It returns an error wrapping [functions.ErrQueueFull] if too many calls wait, [functions.ErrNoDevice] if there is no
+// It returns an error wrapping [functions.ErrQueueFull] if too many calls wait, or so many that this one can't finish before
+// the deadline of ctx, [functions.ErrNoDevice] if there is no
 // engine, [functions.ErrInvalid] if the model's file is broken, [functions.ErrColdStart] if the worker did not start.
 func (r *Runtime) Generate(ctx context.Context, ref functions.Ref, req functions.Generation) (functions.Tokens, error) {
 	m, err := r.model(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
-	l, err := r.wait(ctx, m, &m.callers, req.Session)
+	l, err := r.acquire(ctx, m, req)
 	if err != nil {
 		return nil, err
 	}
@@ -75,8 +78,7 @@ func (r *Runtime) Wake(ctx context.Context, ref functions.Ref) error {
 	if err != nil {
 		return err
 	}
-	_, err = r.wait(ctx, m, &m.wakers, "")
-	return err
+	return r.awaitHot(ctx, m)
 }
 
 // Unavailable returns nil if there may be an engine. Otherwise it wraps [functions.ErrNoDevice] and says why there is none;

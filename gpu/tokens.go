@@ -7,6 +7,7 @@ import (
 	"math"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/catenary-run/catenary/functions"
 	"github.com/catenary-run/catenary/gpu/gpuv1"
@@ -42,9 +43,6 @@ func (r *Runtime) answer(ctx context.Context, l *lease, req functions.Generation
 	go func() { // joined by Run, and by Close
 		defer r.calls.Done()
 		err := r.pump(ctx, l, req, a)
-		if err == io.EOF {
-			r.served(l.worker)
-		}
 		r.release(l)
 		cancel(nil)
 		a.err = err
@@ -63,12 +61,14 @@ func (r *Runtime) pump(ctx context.Context, l *lease, req functions.Generation, 
 	if err == nil {
 		granting.Go(func() { a.grant(ctx, stream) })
 	}
+	var took spent
 	for err == nil {
 		var res *gpuv1.GenerateResponse
 		if res, err = stream.Recv(); err != nil {
 			break
 		}
-		r.count(l.model, res)
+		r.count(l, res)
+		took.add(res)
 		select {
 		case a.tokens <- functions.Token{Text: res.GetText(), Finish: res.GetFinish()}:
 		case <-ctx.Done():
@@ -80,6 +80,7 @@ func (r *Runtime) pump(ctx context.Context, l *lease, req functions.Generation, 
 	gpuv1.Settle(ctx, err)
 	switch {
 	case err == io.EOF:
+		r.finished(l, took)
 		return io.EOF
 	case ctx.Err() != nil:
 		return l.model.errorf("%w", context.Cause(ctx))
@@ -124,15 +125,35 @@ func (a *answer) grant(ctx context.Context, stream gpuv1.Worker_GenerateClient) 
 	}
 }
 
-// count adds up what the first message of an answer says of its prompt.
-func (r *Runtime) count(m *model, res *gpuv1.GenerateResponse) {
-	if res.GetPromptTokens() == 0 {
-		return
-	}
+// count adds up what a message of an answer says: of the prompt, which the first does, and of the device.
+func (r *Runtime) count(l *lease, res *gpuv1.GenerateResponse) {
+	m, used := l.model, deviceTime(res)
+	r.metrics.worked(m.ref.Name, used)
+	r.metrics.decoded(m.ref.Name, res.GetBatch())
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m.promptTokens += int64(res.GetPromptTokens())
 	m.reusedTokens += int64(res.GetReusedTokens())
+	m.shares.Charge(l.loan, used, time.Now())
+}
+
+// deviceTime is what the worker says; it could be anything.
+func deviceTime(res *gpuv1.GenerateResponse) time.Duration {
+	return max(0, time.Duration(res.GetDeviceNanos()))
+}
+
+// spent is the device time of one answer.
+type spent struct {
+	first, rest time.Duration // until the first token, and for all others
+	tokens      int
+}
+
+func (s *spent) add(res *gpuv1.GenerateResponse) {
+	if s.tokens++; s.tokens == 1 {
+		s.first = deviceTime(res)
+		return
+	}
+	s.rest += deviceTime(res)
 }
 
 // drain waits for the end of a stream whose context has ended, which frees what gRPC holds for it.

@@ -45,7 +45,10 @@ func define[I, O any](pos, name string, build func(*Steps, Val[I]) Val[O]) (Chai
 	}
 	result := build(s, Val[I]{from: &source{steps: s, block: top, name: spec.Input}})
 	s.done = true
-	c.spec = spec.Chain{Name: name, Steps: top.steps, Out: s.use(result.from, pos, "the chain's output"), Interrupt: s.interrupt, Pos: pos}
+	c.spec = spec.Chain{
+		Name: name, Steps: top.steps, Out: s.use(result.from, pos, "the chain's output"),
+		Interrupt: s.interrupt, Priority: s.priority, Pos: pos,
+	}
 	if len(top.steps) == 0 {
 		s.fault(pos, "the chain has no steps")
 	}

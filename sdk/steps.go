@@ -21,6 +21,7 @@ type Steps struct {
 	done   bool
 
 	interrupt string // spec.Chain.Interrupt
+	priority  string // spec.Chain.Priority
 
 	contracts []FuncDescription // of the functions, each once, in the order of their first use
 }
@@ -54,6 +55,19 @@ func (s *Steps) open(pos string) {
 func (s *Steps) InterruptOnOnset() {
 	s.open(caller())
 	s.interrupt = spec.InterruptOnset
+}
+
+// Interactive says that somebody waits for each word of the chain: before models its calls are more urgent than those of
+// chains that say nothing.
+func (s *Steps) Interactive() {
+	s.open(caller())
+	s.priority = spec.PriorityInteractive
+}
+
+// Batch says that nobody waits for the chain: before models its calls are less urgent than those of other chains.
+func (s *Steps) Batch() {
+	s.open(caller())
+	s.priority = spec.PriorityBatch
 }
 
 // claim takes the name for the step at pos. Rename says how to give it another one.

@@ -19,11 +19,20 @@ type Chain struct {
 	Out string `json:"out"`
 	// Interrupt says what interrupts a turn by itself: InterruptOnset, or nothing.
 	Interrupt string `json:"interrupt,omitempty"`
-	Pos       string `json:"-"` // file:line or file:line:col
+	// Priority says how urgent the chain's calls are before models, beside those of other chains: PriorityInteractive,
+	// PriorityBatch, or nothing for what lies between.
+	Priority string `json:"priority,omitempty"`
+	Pos      string `json:"-"` // file:line or file:line:col
 }
 
 // InterruptOnset ends all earlier turns when a step opens a new one.
 const InterruptOnset = "onset"
+
+// Priorities of a chain.
+const (
+	PriorityInteractive = "interactive" // somebody waits for each word
+	PriorityBatch       = "batch"       // nobody waits
+)
 
 // Op is what a step does.
 type Op string

@@ -16,6 +16,9 @@ func Format(c spec.Chain) []byte {
 	if c.Interrupt != "" {
 		put(root, "interrupt", text(c.Interrupt))
 	}
+	if c.Priority != "" {
+		put(root, "priority", text(c.Priority))
+	}
 	put(root, "steps", steps(c.Steps, spec.Input))
 	if len(c.Steps) == 0 || c.Out != c.Steps[len(c.Steps)-1].Name {
 		put(root, "out", text(c.Out))

@@ -93,7 +93,8 @@ func chains() *rapid.Generator[spec.Chain] {
 		return list
 	}
 	return rapid.Custom(func(t *rapid.T) spec.Chain {
-		return spec.Chain{Name: name.Draw(t, "chain"), Interrupt: rapid.SampledFrom([]string{"", spec.InterruptOnset, "other"}).Draw(t, "interrupt"), Steps: steps(t, 0), Out: name.Draw(t, "out")}
+		return spec.Chain{Name: name.Draw(t, "chain"), Interrupt: rapid.SampledFrom([]string{"", spec.InterruptOnset, "other"}).Draw(t, "interrupt"),
+			Priority: rapid.SampledFrom([]string{"", spec.PriorityBatch, "other"}).Draw(t, "priority"), Steps: steps(t, 0), Out: name.Draw(t, "out")}
 	})
 }
 

@@ -183,13 +183,13 @@ func (f fields) flag(key string) bool {
 func (p *parser) pos(n *yaml.Node) string { return position(p.file, n.Line, n.Column) }
 
 func (p *parser) chain(n *yaml.Node) spec.Chain {
-	f := p.mapping(n, "a chain", "chain", "interrupt", "steps", "out")
+	f := p.mapping(n, "a chain", "chain", "interrupt", "priority", "steps", "out")
 	for _, key := range []string{"chain", "steps"} {
 		if n.Kind == yaml.MappingNode && !f.has(key) {
 			p.fault(n, "%s: is missing", key)
 		}
 	}
-	c := spec.Chain{Name: f.text("chain"), Out: f.text("out"), Interrupt: f.text("interrupt"), Pos: p.pos(n)}
+	c := spec.Chain{Name: f.text("chain"), Out: f.text("out"), Interrupt: f.text("interrupt"), Priority: f.text("priority"), Pos: p.pos(n)}
 	c.Steps = p.steps(f.list("steps"), spec.Input)
 	if !f.has("out") && len(c.Steps) > 0 {
 		c.Out = c.Steps[len(c.Steps)-1].Name

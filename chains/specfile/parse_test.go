@@ -127,7 +127,7 @@ steps:
       - else:
         out: in
 `, []string{
-			`x.yaml:2:1: unknown key "stepps"; a chain has chain, interrupt, steps, out`,
+			`x.yaml:2:1: unknown key "stepps"; a chain has chain, interrupt, priority, steps, out`,
 			`x.yaml:3:1: key "chain" stands twice, first at line 1`,
 			`x.yaml:6:5: unknown key "form"; a step with call has call, name, from, timeout, lazy`,
 			`x.yaml:7:5: key "call" stands twice, first at line 5`,

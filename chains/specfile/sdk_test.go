@@ -27,6 +27,7 @@ var (
 // TestParse_LikeDefine: a chain has the same hash whether it is written in YAML or in Go.
 func TestParse_LikeDefine(t *testing.T) {
 	voice, err := sdk.Define("voice", func(s *sdk.Steps, in sdk.Val[sdk.Audio]) sdk.Val[sdk.Stream[sdk.Audio]] {
+		s.Interactive()
 		heard := sdk.Call(s, transcribe, in)
 		said := sdk.Switch(s, heard,
 			sdk.When(`it.text == "" || it.confidence < 0.35`, func() sdk.Val[sdk.Stream[sentence]] { return sdk.Call(s, sorry, heard) }),
@@ -38,6 +39,7 @@ func TestParse_LikeDefine(t *testing.T) {
 		t.Fatal(err)
 	}
 	long, err := sdk.Define("long", func(s *sdk.Steps, in sdk.Val[sdk.Audio]) sdk.Val[sentence] {
+		s.Batch()
 		heard := sdk.Call(s, transcribe, in, sdk.Timeout(5*time.Second))
 		clean := sdk.SwitchAs(s, "clean", heard,
 			sdk.When(`  it.text != ""  `, func() sdk.Val[text] {
@@ -57,6 +59,7 @@ func TestParse_LikeDefine(t *testing.T) {
 	}{
 		{voice.Spec(), `
 chain: voice
+priority: interactive
 steps:
   - call: transcribe
   - switch: transcribe
@@ -69,6 +72,7 @@ steps:
 `},
 		{long.Spec(), `
 chain: long
+priority: batch
 steps:
   - {call: transcribe, timeout: 5s}
   - switch: transcribe

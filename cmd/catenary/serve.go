@@ -188,6 +188,7 @@ func (c *serveCmd) newNode(log *slog.Logger, data string, st *store.Store, metri
 		Models:    records{st},
 		IdleAfter: c.Idle,
 		Log:       log,
+		Metrics:   metrics,
 	})
 	config := coldstart.DefaultConfig()
 	config.IdleAfter = c.Idle

@@ -92,11 +92,14 @@ func openCall(stream *invokeStream) (functions.Call, *int64, error) {
 	if m == nil {
 		return functions.Call{}, nil, fmt.Errorf("%w: the first message must be call", functions.ErrInvalid)
 	}
-	call := functions.Call{Chain: m.Chain, Step: m.Step, Run: m.Run}
+	call := functions.Call{Chain: m.Chain, Step: m.Step, Run: m.Run, Caller: m.Caller}
 	if m.Turns {
 		call.Turns = functions.NewTurns()
 	}
 	if call.Ref, err = m.Ref.Functions(); err != nil {
+		return call, nil, err
+	}
+	if call.Priority, err = functions.ParsePriority(m.Priority); err != nil {
 		return call, nil, err
 	}
 	call.Models, err = catenaryv1.Refs(m.Models)

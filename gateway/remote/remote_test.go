@@ -123,7 +123,7 @@ func TestInvoke_CallCrosses(t *testing.T) {
 	want := functions.Call{
 		Ref:    functions.Ref{Name: "f", Digest: functions.DigestOf([]byte("f"))},
 		Models: []functions.Ref{{Name: "llm", Digest: functions.DigestOf([]byte("llm"))}},
-		Chain:  "c", Step: "s", Run: "r",
+		Chain:  "c", Step: "s", Run: "r", Caller: "ann", Priority: functions.PriorityBatch,
 	}
 	var got functions.Call
 	n := connectTo(t, start(t, &node{Invoker: invokeFunc(func(_ context.Context, call functions.Call, _ functions.Source, _ functions.Sink) (functions.Timing, error) {

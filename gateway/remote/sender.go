@@ -34,7 +34,7 @@ func (s *sender) cancel(cause error) {
 func (s *sender) call(ctx context.Context, call functions.Call) bool {
 	m := &catenaryv1.InvokeCall{
 		Ref: catenaryv1.NewRef(call.Ref), Models: catenaryv1.NewRefs(call.Models), Chain: call.Chain, Step: call.Step, Run: call.Run,
-		Turns: call.Turns != nil,
+		Turns: call.Turns != nil, Caller: call.Caller, Priority: string(call.Priority),
 	}
 	if left, limited := functions.TimeLeft(ctx); limited {
 		m.TimeLeft = new(int64(left))

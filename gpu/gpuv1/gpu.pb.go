@@ -522,6 +522,8 @@ type GenerateResponse struct {
 	Finish        string                 `protobuf:"bytes,2,opt,name=finish,proto3" json:"finish,omitempty"`                                  // set on the last: "stop" or "length"
 	PromptTokens  int32                  `protobuf:"varint,3,opt,name=prompt_tokens,json=promptTokens,proto3" json:"prompt_tokens,omitempty"` // set on the first
 	ReusedTokens  int32                  `protobuf:"varint,4,opt,name=reused_tokens,json=reusedTokens,proto3" json:"reused_tokens,omitempty"` // set on the first: how many of them the slot had read before
+	DeviceNanos   int64                  `protobuf:"varint,5,opt,name=device_nanos,json=deviceNanos,proto3" json:"device_nanos,omitempty"`    // that the device was at work for this call since the last message: on the first, the prompt is in it
+	Batch         int32                  `protobuf:"varint,6,opt,name=batch,proto3" json:"batch,omitempty"`                                   // how many generations were decoded together with this one, itself among them
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -580,6 +582,20 @@ func (x *GenerateResponse) GetPromptTokens() int32 {
 func (x *GenerateResponse) GetReusedTokens() int32 {
 	if x != nil {
 		return x.ReusedTokens
+	}
+	return 0
+}
+
+func (x *GenerateResponse) GetDeviceNanos() int64 {
+	if x != nil {
+		return x.DeviceNanos
+	}
+	return 0
+}
+
+func (x *GenerateResponse) GetBatch() int32 {
+	if x != nil {
+		return x.Batch
 	}
 	return 0
 }
@@ -982,12 +998,14 @@ const file_gpu_gpuv1_gpu_proto_rawDesc = "" +
 	"\x04stop\x18\r \x03(\tR\x04stop\"7\n" +
 	"\aMessage\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x18\n" +
-	"\acontent\x18\x02 \x01(\tR\acontent\"\x88\x01\n" +
+	"\acontent\x18\x02 \x01(\tR\acontent\"\xc1\x01\n" +
 	"\x10GenerateResponse\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12\x16\n" +
 	"\x06finish\x18\x02 \x01(\tR\x06finish\x12#\n" +
 	"\rprompt_tokens\x18\x03 \x01(\x05R\fpromptTokens\x12#\n" +
-	"\rreused_tokens\x18\x04 \x01(\x05R\freusedTokens\"M\n" +
+	"\rreused_tokens\x18\x04 \x01(\x05R\freusedTokens\x12!\n" +
+	"\fdevice_nanos\x18\x05 \x01(\x03R\vdeviceNanos\x12\x14\n" +
+	"\x05batch\x18\x06 \x01(\x05R\x05batch\"M\n" +
 	"\rForgetRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04slot\x18\x02 \x01(\x05R\x04slot\x12\x18\n" +

@@ -89,11 +89,11 @@ func (g *Generation) sample(at int32) Result {
 	text, stopped := g.stops.add(g.out.add(g.m.piece(token)))
 	switch {
 	case stopped:
-		return Result{functions.Token{Text: text, Finish: finishStop}, true}
+		return Result{Token: functions.Token{Text: text, Finish: finishStop}, OK: true}
 	case g.sampled == g.req.MaxTokens || len(g.m.seqs[g.slot].past) == g.m.opt.Context:
 		return g.last(text, finishLength)
 	}
-	return Result{functions.Token{Text: text}, text != ""}
+	return Result{Token: functions.Token{Text: text}, OK: text != ""}
 }
 
 // last returns the end of the answer: text, and all that was held back.
@@ -104,7 +104,7 @@ func (g *Generation) last(text, finish string) Result {
 	} else {
 		text += g.stops.rest()
 	}
-	return Result{functions.Token{Text: text, Finish: finish}, true}
+	return Result{Token: functions.Token{Text: text, Finish: finish}, OK: true}
 }
 
 // End frees what the generation holds; what it has read stays in the slot. It may be called more than once.

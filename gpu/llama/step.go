@@ -14,6 +14,7 @@ import (
 type Result struct {
 	Token functions.Token
 	OK    bool // there is text, or the answer has ended
+	Read  int  // tokens that were decoded for it
 }
 
 // Step decodes for all of gens in one call into C: a token of the answer for each that has read its prompt, and for the
@@ -41,6 +42,7 @@ func (m *Model) Step(gens []*Generation) ([]Result, error) {
 		if g.pending = g.pending[parts[i]:]; len(g.pending) == 0 {
 			results[i] = g.sample(last[i])
 		}
+		results[i].Read = parts[i]
 	}
 	return results, nil
 }

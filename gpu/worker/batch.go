@@ -4,8 +4,6 @@ import (
 	"context"
 	"slices"
 	"sync"
-
-	"github.com/catenary-run/catenary/functions"
 )
 
 // batch decodes for all calls of one model at once. They join and leave between two steps: a step is of all who are in and
@@ -61,12 +59,12 @@ func (b *batch) removeLocked(c *call) {
 }
 
 // take returns what has been made for c since it was asked last, and why there will be no more, if a step has failed.
-func (b *batch) take(c *call) ([]functions.Token, error) {
+func (b *batch) take(c *call) ([]made, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	made := c.made
+	tokens := c.made
 	c.made = nil
-	return made, c.err
+	return tokens, c.err
 }
 
 // poke makes the loop look again who has room.
@@ -121,15 +119,15 @@ func (b *batch) end(calls []*call) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, c := range calls {
-		r, err := c.outcome()
-		if r.OK {
-			c.made = append(c.made, r.Token)
+		token, ok, err := c.outcome()
+		if ok {
+			c.made = append(c.made, token)
 			c.credit.spend()
 		}
-		if c.err = err; err != nil || r.Token.Finish != "" {
+		if c.err = err; err != nil || token.Finish != "" {
 			b.removeLocked(c)
 		}
-		if r.OK || err != nil {
+		if ok || err != nil {
 			c.poke()
 		}
 	}

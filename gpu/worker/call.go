@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/catenary-run/catenary/functions"
 	"github.com/catenary-run/catenary/gpu/gpuv1"
@@ -25,8 +26,18 @@ type call struct {
 	broken         bool  // what the slot holds is not known
 	prompt, reused int32 // tokens; final before the first token is made
 
-	made []functions.Token // by steps, and not taken; the batch's mu guards it
-	err  error             // of a step: it was the last; the batch's mu guards it
+	worked  time.Duration // share of the steps since the last token
+	company int           // how many the last step was of
+
+	made []made // by steps, and not taken; the batch's mu guards it
+	err  error  // of a step: it was the last; the batch's mu guards it
+}
+
+// made is a token, with what the device has worked for it and how many generations were decoded with it.
+type made struct {
+	functions.Token
+	worked time.Duration
+	batch  int
 }
 
 // answer sends the tokens as they are made, as long as there is credit for them.
@@ -42,9 +53,9 @@ func (c *call) answer(ctx context.Context, send func(*gpuv1.GenerateResponse) er
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		made, failed := c.held.batch.take(c)
-		for _, token := range made {
-			res := &gpuv1.GenerateResponse{Text: token.Text, Finish: token.Finish}
+		tokens, failed := c.held.batch.take(c)
+		for _, token := range tokens {
+			res := &gpuv1.GenerateResponse{Text: token.Text, Finish: token.Finish, DeviceNanos: int64(token.worked), Batch: int32(token.batch)}
 			if first {
 				res.PromptTokens, res.ReusedTokens = c.prompt, c.reused
 				first = false
@@ -70,15 +81,22 @@ func (c *call) poke() {
 	}
 }
 
-// outcome returns what came of the step before.
-func (c *call) outcome() (llama.Result, error) {
+// outcome returns what came of the step before, if it is a token.
+func (c *call) outcome() (token made, ok bool, err error) {
 	r, err := c.last, c.failed
 	c.last, c.failed = llama.Result{}, nil
-	return r, err
+	if !r.OK {
+		return made{}, false, err
+	}
+	token = made{r.Token, c.worked, c.company}
+	c.worked = 0
+	return token, true, err
 }
 
 // step takes one step of calls. Those of new ones begin their generations, in slots that hold nothing of other sessions.
+// The time that it took is theirs, by how much was read for each.
 func (h *held) step(calls []*call) {
+	began := time.Now()
 	var begun []*call
 	var gens []Generation
 	for _, c := range calls {
@@ -93,9 +111,14 @@ func (h *held) step(calls []*call) {
 		return
 	}
 	results, err := h.model.Step(gens)
+	took, read := time.Since(began), 0
+	for _, r := range results {
+		read += r.Read
+	}
 	for i, c := range begun {
 		if c.failed, c.broken = err, err != nil; err == nil {
-			c.last = results[i]
+			c.last, c.company = results[i], len(begun)
+			c.worked += took * time.Duration(results[i].Read) / time.Duration(max(1, read))
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -39,8 +40,13 @@ func TestCallsJoinAndLeaveBetweenSteps(t *testing.T) {
 		var wg sync.WaitGroup
 		for slot := range int32(3) {
 			wg.Go(func() {
-				if a := ask(t.Context(), t, c, at(slot, "", request("m", fmt.Sprint(slot), 4+slot))); a.err != nil || a.tokens != int(4+slot) {
+				a := ask(t.Context(), t, c, at(slot, "", request("m", fmt.Sprint(slot), 4+slot)))
+				if a.err != nil || a.tokens != int(4+slot) {
 					t.Errorf("%+v", a)
+				}
+				// The device's time is shared by those for whom it works.
+				if want := time.Second + 2*time.Second/4 + time.Second/3; slot == 0 && (a.worked.Round(time.Microsecond) != want.Round(time.Microsecond) || !slices.Equal(a.batches, []int32{1, 4, 4, 3})) {
+					t.Errorf("it worked %v in batches of %v, want %v", a.worked, a.batches, want)
 				}
 			})
 			synctest.Wait()

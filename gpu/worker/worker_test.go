@@ -114,7 +114,7 @@ func (m *fakeModel) Step(gens []Generation) ([]llama.Result, error) {
 		if g.left == 0 {
 			tok.Finish = "length"
 		}
-		results = append(results, llama.Result{Token: tok, OK: true})
+		results = append(results, llama.Result{Token: tok, OK: true, Read: 1})
 	}
 	return results, nil
 }
@@ -181,6 +181,8 @@ type answer struct {
 	text, finish   string
 	tokens         int
 	prompt, reused int32
+	worked         time.Duration
+	batches        []int32
 	err            error
 }
 
@@ -200,6 +202,8 @@ func ask(ctx context.Context, t testing.TB, c gpuv1.WorkerClient, req *gpuv1.Gen
 		a.tokens++
 		a.prompt += res.GetPromptTokens()
 		a.reused += res.GetReusedTokens()
+		a.worked += time.Duration(res.GetDeviceNanos())
+		a.batches = append(a.batches, res.GetBatch())
 	}
 }
 

@@ -51,6 +51,8 @@ type traffic[T comparable] struct {
 	spoil func(*rand.Rand, T) (T, error)
 	// patience is within which callers hang up, and run out of time.
 	patience time.Duration
+	// foreseen is what a stream may end with instead of running out of time; nil for nothing.
+	foreseen error
 
 	ended *[fates]atomic.Int64 // with an error
 }
@@ -183,6 +185,9 @@ func (tr traffic[T]) one(t *testing.T, n *node, p *chains.Plan, random *rand.Ran
 
 	if err != nil {
 		tr.ended[f].Add(1)
+	}
+	if f == runsOut && errors.Is(err, tr.foreseen) {
+		cause = tr.foreseen
 	}
 	switch {
 	case err == nil && (f == fails || f == breaksOff || f == leaves && stopAt < len(want)):

@@ -40,7 +40,7 @@ func TestStreams_PluginAndModel(t *testing.T) {
 		port: streamOf[line](), guests: []string{"chat"}, plugins: []string{"relay"}, llm: &models.model, engine: engine, config: c,
 	})
 	p := n.plan(t, "relay", "chat")
-	tr := traffic[line]{patience: time.Second / 2, spoil: spoil}
+	tr := traffic[line]{patience: time.Second / 2, spoil: spoil, foreseen: functions.ErrQueueFull} // of the model's queue
 	for turn, question := range [turns]string{
 		"tell me a story about a brave owl", "what is the capital of france", "tell me a story about a fox", "what is two plus three",
 	} {

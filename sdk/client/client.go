@@ -45,10 +45,14 @@ func New(baseURL string, opts ...Option) (*Client, error) {
 	if c.http == nil {
 		c.http = catenaryv1.NewHTTPClient(http.ProxyFromEnvironment)
 	}
-	// Replies are not compressed: most of their bytes are audio, and most servers are near.
+	c.connect()
+	return c, nil
+}
+
+// connect sets what runs go through. Replies are not compressed: most of their bytes are audio, and most servers are near.
+func (c *Client) connect() {
 	c.chains = catenaryv1.NewChainServiceClient(c.http, c.base, connect.WithReadMaxBytes(maxMessage), connect.WithAcceptCompression("gzip", nil, nil),
 		connect.WithInterceptors(tellDeadline{}))
-	return c, nil
 }
 
 // List returns the chains that are deployed, sorted by name.

@@ -58,7 +58,16 @@ var (
 // node serves functions in this process.
 type node struct {
 	functions.Invoker
-	ended chan error // why each call of forever ended
+	ended   chan error    // why each call of forever ended
+	callers chan<- string // if set, it gets the caller of each call
+}
+
+// Invoke implements functions.Invoker.
+func (n *node) Invoke(ctx context.Context, call functions.Call, in functions.Source, out functions.Sink) (functions.Timing, error) {
+	if n.callers != nil {
+		n.callers <- call.Caller
+	}
+	return n.Invoker.Invoke(ctx, call, in, out)
 }
 
 func (n *node) Prepare(context.Context, []functions.Ref, []functions.Ref) ([]gateway.Prepared, error) {

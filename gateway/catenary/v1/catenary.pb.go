@@ -2247,6 +2247,8 @@ type InvokeCall struct {
 	Turns  bool                   `protobuf:"varint,6,opt,name=turns,proto3" json:"turns,omitempty"` // the caller will tell which turns are over
 	// How long the call has at least, in nanoseconds, by limits that the caller keeps; unset: none but the deadline.
 	TimeLeft      *int64 `protobuf:"varint,7,opt,name=time_left,json=timeLeft,proto3,oneof" json:"time_left,omitempty"`
+	Caller        string `protobuf:"bytes,8,opt,name=caller,proto3" json:"caller,omitempty"`     // on whose behalf; empty: nobody's
+	Priority      string `protobuf:"bytes,9,opt,name=priority,proto3" json:"priority,omitempty"` // before models: "interactive", "batch", or empty
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2328,6 +2330,20 @@ func (x *InvokeCall) GetTimeLeft() int64 {
 		return *x.TimeLeft
 	}
 	return 0
+}
+
+func (x *InvokeCall) GetCaller() string {
+	if x != nil {
+		return x.Caller
+	}
+	return ""
+}
+
+func (x *InvokeCall) GetPriority() string {
+	if x != nil {
+		return x.Priority
+	}
+	return ""
 }
 
 type SourceEnd struct {
@@ -2935,7 +2951,7 @@ const file_gateway_catenary_v1_catenary_proto_rawDesc = "" +
 	"\x03end\x18\x03 \x01(\v2\x16.catenary.v1.SourceEndH\x00R\x03end\x12\x14\n" +
 	"\x04over\x18\x04 \x01(\x04H\x00R\x04over\x12.\n" +
 	"\x06cancel\x18\x05 \x01(\v2\x14.catenary.v1.FailureH\x00R\x06cancelB\x06\n" +
-	"\x04kind\"\xdc\x01\n" +
+	"\x04kind\"\x90\x02\n" +
 	"\n" +
 	"InvokeCall\x12\"\n" +
 	"\x03ref\x18\x01 \x01(\v2\x10.catenary.v1.RefR\x03ref\x12(\n" +
@@ -2944,7 +2960,9 @@ const file_gateway_catenary_v1_catenary_proto_rawDesc = "" +
 	"\x04step\x18\x04 \x01(\tR\x04step\x12\x10\n" +
 	"\x03run\x18\x05 \x01(\tR\x03run\x12\x14\n" +
 	"\x05turns\x18\x06 \x01(\bR\x05turns\x12 \n" +
-	"\ttime_left\x18\a \x01(\x03H\x00R\btimeLeft\x88\x01\x01B\f\n" +
+	"\ttime_left\x18\a \x01(\x03H\x00R\btimeLeft\x88\x01\x01\x12\x16\n" +
+	"\x06caller\x18\b \x01(\tR\x06caller\x12\x1a\n" +
+	"\bpriority\x18\t \x01(\tR\bpriorityB\f\n" +
 	"\n" +
 	"_time_left\"7\n" +
 	"\tSourceEnd\x12*\n" +
