@@ -127,6 +127,11 @@ func TestDeadlineThatCantBeMet(t *testing.T) {
 		if want := "the wait is predicted to be 3s and the answer to take 1s, and the call has 3.9s left"; err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q in it", err, want)
 		}
+		step, _, stopLimit := functions.WithAllowance(t.Context(), 3900*time.Millisecond, functions.ErrTimeLimit)
+		if _, _, err := answerOf(step, r, llm, ask("x")); !errors.Is(err, functions.ErrQueueFull) {
+			t.Errorf("by the limit of a step: got %v, want ErrQueueFull", err)
+		}
+		stopLimit()
 		if took, err := within(4100 * time.Millisecond); err != nil || took != 4*time.Second {
 			t.Errorf("%v after %v, want an answer after 4s", err, took)
 		}
@@ -134,8 +139,8 @@ func TestDeadlineThatCantBeMet(t *testing.T) {
 			t.Errorf("got %v, want its deadline: it need not wait", err)
 		}
 		others.Wait()
-		if n := testutil.ToFloat64(r.metrics.refusals.WithLabelValues("llm", refusedLate)); n != 1 {
-			t.Errorf("%v calls counted as too late, want 1", n)
+		if n := testutil.ToFloat64(r.metrics.refusals.WithLabelValues("llm", refusedLate)); n != 2 {
+			t.Errorf("%v calls counted as too late, want 2", n)
 		}
 	})
 }

@@ -14,7 +14,9 @@ func (r *Runtime) acquire(ctx context.Context, m *model, req functions.Generatio
 	w := newWaiter()
 	w.session = req.Session
 	w.entry = queue.Entry{Caller: req.Caller, Priority: req.Priority, Arrived: time.Now()}
-	w.entry.Deadline, _ = ctx.Deadline()
+	if left, limited := functions.TimeLeft(ctx); limited { // by the run, or by its step or function
+		w.entry.Deadline = w.entry.Arrived.Add(left)
+	}
 	l, err := r.wait(ctx, m, &m.callers, w, func() {
 		w.entry.Cost = m.costs.Predict(req.MaxTokens)
 		m.join(w, r.cfg.QueueDepth)
