@@ -16,7 +16,7 @@
 // crashes the engine is refused and disturbs nobody.
 //
 // A slot is a place for one conversation. The worker decodes those of one model in turns, a token or a part of a prompt at
-// a time. A generation that names a session has a slot that keeps what it has read (slot.go): the session's next one
+// a time; turns go round among callers. The last free slot is kept for a caller seen lately that has none. A generation that names a session has a slot that keeps what it has read (slot.go): the session's next one
 // decodes only what is new in its prompt. A slot that waits for its session is taken when others need one, the least
 // lately used first; then the session reads its prompt anew. EndSession frees the slot. What a slot has read is cleared
 // before any other call has it.

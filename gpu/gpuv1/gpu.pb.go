@@ -335,6 +335,7 @@ type GenerateRequest struct {
 	Slot          int32                  `protobuf:"varint,7,opt,name=slot,proto3" json:"slot,omitempty"`      // one caller at a time uses it; another one waits until it is free
 	Session       string                 `protobuf:"bytes,8,opt,name=session,proto3" json:"session,omitempty"` // whose the slot is: it keeps what it has read for the next generation; empty: nothing is kept
 	Credit        uint32                 `protobuf:"varint,9,opt,name=credit,proto3" json:"credit,omitempty"`  // tokens that the caller has room for, on top of those granted before
+	Caller        string                 `protobuf:"bytes,10,opt,name=caller,proto3" json:"caller,omitempty"`  // on whose behalf: callers get a turn each
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -430,6 +431,13 @@ func (x *GenerateRequest) GetCredit() uint32 {
 		return x.Credit
 	}
 	return 0
+}
+
+func (x *GenerateRequest) GetCaller() string {
+	if x != nil {
+		return x.Caller
+	}
+	return ""
 }
 
 type Message struct {
@@ -937,7 +945,7 @@ const file_gpu_gpuv1_gpu_proto_rawDesc = "" +
 	"\x05bytes\x18\x01 \x01(\x03R\x05bytes\x12\x14\n" +
 	"\x05nanos\x18\x02 \x01(\x03R\x05nanos\x12\x1b\n" +
 	"\tmem_bytes\x18\x03 \x01(\x03R\bmemBytes\x12\x14\n" +
-	"\x05slots\x18\x04 \x01(\x05R\x05slots\"\x87\x02\n" +
+	"\x05slots\x18\x04 \x01(\x05R\x05slots\"\x9f\x02\n" +
 	"\x0fGenerateRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x124\n" +
 	"\bmessages\x18\x02 \x03(\v2\x18.catenary.gpu.v1.MessageR\bmessages\x12\x1d\n" +
@@ -948,7 +956,9 @@ const file_gpu_gpuv1_gpu_proto_rawDesc = "" +
 	"\x04seed\x18\x06 \x01(\rR\x04seed\x12\x12\n" +
 	"\x04slot\x18\a \x01(\x05R\x04slot\x12\x18\n" +
 	"\asession\x18\b \x01(\tR\asession\x12\x16\n" +
-	"\x06credit\x18\t \x01(\rR\x06credit\"7\n" +
+	"\x06credit\x18\t \x01(\rR\x06credit\x12\x16\n" +
+	"\x06caller\x18\n" +
+	" \x01(\tR\x06caller\"7\n" +
 	"\aMessage\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x18\n" +
 	"\acontent\x18\x02 \x01(\tR\acontent\"\xab\x01\n" +

@@ -30,7 +30,7 @@ func (c *call) answer(ctx context.Context, credit *credit, send func(*gpuv1.Gene
 		}
 		var token functions.Token
 		var ok bool
-		err := c.held.turns.do(ctx, func() (err error) {
+		err := c.held.turns.do(ctx, c.req.GetCaller(), func() (err error) {
 			began := time.Now()
 			token, ok, err = c.turn()
 			worked += time.Since(began)
@@ -100,7 +100,7 @@ func (c *call) end(ctx context.Context) error {
 		return nil
 	}
 	// Also for a caller that is gone: nobody else can be let in before.
-	return c.held.turns.do(context.WithoutCancel(ctx), func() error { return c.held.clear(c.slot, c.seat) })
+	return c.held.turns.do(context.WithoutCancel(ctx), c.req.GetCaller(), func() error { return c.held.clear(c.slot, c.seat) })
 }
 
 func generation(req *gpuv1.GenerateRequest) functions.Generation {

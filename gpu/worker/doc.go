@@ -4,7 +4,7 @@
 // [Main] is the process: it opens the engine, serves, and ends with its lifeline. An [Engine] loads a [Model]; package
 // llama's fits through a small adapter, and more engines can stand beside it.
 //
-// The generations of a model take turns (rota.go), each of them in a slot that nobody else uses meanwhile (held.go), and
+// The generations of a model take turns (rota.go), first by caller, each of them in a slot that nobody else uses meanwhile (held.go), and
 // only while its caller has room for more tokens (credit.go). The engine is called by one goroutine at a time for each
 // model. Whoever waits does so as long as the own context lives. Every error crosses the wire as gpuv1.StatusOf writes it.
 //

@@ -67,7 +67,7 @@ func (h *held) alone(ctx context.Context, f func() error) error {
 			return context.Cause(ctx)
 		}
 	}
-	return h.turns.do(ctx, func() error {
+	return h.turns.do(ctx, "", func() error {
 		if err := f(); err != nil {
 			return err
 		}
@@ -94,7 +94,7 @@ func (h *held) forget(ctx context.Context, slot int, session string) error {
 		if s.session == "" || s.session != session {
 			return nil
 		}
-		return h.turns.do(ctx, func() error { return h.clear(slot, s) })
+		return h.turns.do(ctx, "", func() error { return h.clear(slot, s) })
 	})
 }
 

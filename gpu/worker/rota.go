@@ -6,42 +6,76 @@ import (
 	"sync"
 )
 
-// rota is the order of those who want the next turn: first come, first served. Whoever has had a turn comes in again at
-// the end, so that between any two turns of one, everyone else who waits has one. It is pure.
+// rota is the order of those who want the next turn. Callers go round: between any two turns of one, every other caller
+// who waits has one. The turns of a caller go to whom it has waiting, first come, first served; whoever has had a turn
+// comes in again at the end. It is pure.
 type rota[T comparable] struct {
-	busy    bool
+	busy  bool
+	turn  string    // whose caller's it is, while busy
+	lines []line[T] // of the callers who wait, in the order of their turns; none is empty
+}
+
+// line is what waits of one caller.
+type line[T comparable] struct {
+	caller  string
 	waiting []T
 }
 
-// join asks for a turn. It reports whether that is now; otherwise pass will return it.
-func (r *rota[T]) join(who T) bool {
-	if r.busy {
-		r.waiting = append(r.waiting, who)
-		return false
-	}
-	r.busy = true
-	return true
+func (r *rota[T]) line(caller string) int {
+	return slices.IndexFunc(r.lines, func(l line[T]) bool { return l.caller == caller })
 }
 
-// pass ends a turn, and returns whose is the next.
+// join asks for a turn. It reports whether that is now; otherwise pass will return it.
+func (r *rota[T]) join(who T, caller string) bool {
+	if !r.busy {
+		r.busy, r.turn = true, caller
+		return true
+	}
+	i := r.line(caller)
+	if i < 0 {
+		i = len(r.lines)
+		r.lines = append(r.lines, line[T]{caller: caller})
+	}
+	r.lines[i].waiting = append(r.lines[i].waiting, who)
+	return false
+}
+
+// pass ends a turn, and returns whose is the next. Only now the caller's line goes behind those of the callers who have
+// come meanwhile.
 func (r *rota[T]) pass() (next T, ok bool) {
-	if len(r.waiting) == 0 {
+	if i := r.line(r.turn); i >= 0 {
+		l := r.lines[i]
+		r.lines = append(slices.Delete(r.lines, i, i+1), l)
+	}
+	if len(r.lines) == 0 {
 		r.busy = false
 		return next, false
 	}
-	next = r.waiting[0]
-	r.waiting = slices.Delete(r.waiting, 0, 1)
+	next, r.turn = r.lines[0].waiting[0], r.lines[0].caller
+	r.drop(0, 0)
 	return next, true
 }
 
 // leave takes back a join. It reports false if the turn has come already.
-func (r *rota[T]) leave(who T) bool {
-	i := slices.Index(r.waiting, who)
+func (r *rota[T]) leave(who T, caller string) bool {
+	i := r.line(caller)
 	if i < 0 {
 		return false
 	}
-	r.waiting = slices.Delete(r.waiting, i, i+1)
+	at := slices.Index(r.lines[i].waiting, who)
+	if at < 0 {
+		return false
+	}
+	r.drop(i, at)
 	return true
+}
+
+// drop takes one out of a line, and an empty line out of the rota.
+func (r *rota[T]) drop(line, at int) {
+	l := &r.lines[line]
+	if l.waiting = slices.Delete(l.waiting, at, at+1); len(l.waiting) == 0 {
+		r.lines = slices.Delete(r.lines, line, line+1)
+	}
 }
 
 // turns lends one thing to one goroutine at a time, in the order of its rota.
@@ -50,21 +84,22 @@ type turns struct {
 	rota rota[chan struct{}]
 }
 
-// do runs f when it is the caller's turn. It returns the cause of ctx if that ends first.
-func (t *turns) do(ctx context.Context, f func() error) error {
+// do runs f in a turn, of a caller or, if that is empty, of nobody in particular. It returns the cause of ctx if that ends
+// first.
+func (t *turns) do(ctx context.Context, caller string, f func() error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	come := make(chan struct{})
 	t.mu.Lock()
-	now := t.rota.join(come)
+	now := t.rota.join(come, caller)
 	t.mu.Unlock()
 	if !now {
 		select {
 		case <-come:
 		case <-ctx.Done():
 			t.mu.Lock()
-			left := t.rota.leave(come)
+			left := t.rota.leave(come, caller)
 			t.mu.Unlock()
 			if left {
 				return context.Cause(ctx)

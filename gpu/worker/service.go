@@ -53,7 +53,7 @@ func (s *service) Load(ctx context.Context, req *gpuv1.LoadRequest) (*gpuv1.Load
 	}
 	defer s.release(req.GetId(), h)
 	res := &gpuv1.Residency{}
-	err = h.turns.do(ctx, func() error {
+	err = h.turns.do(ctx, "", func() error {
 		if h.model != nil {
 			res.MemBytes, res.Slots = h.bytes, int32(h.model.Slots())
 			return nil
@@ -109,7 +109,7 @@ func (s *service) Park(ctx context.Context, req *gpuv1.ParkRequest) (*gpuv1.Park
 func (s *service) Wake(ctx context.Context, req *gpuv1.WakeRequest) (*gpuv1.WakeResponse, error) {
 	res := &gpuv1.WakeResponse{}
 	err := s.use(req.GetId(), func(h *held) error {
-		return h.turns.do(ctx, func() error {
+		return h.turns.do(ctx, "", func() error {
 			if h.model == nil {
 				return unknown(req.GetId())
 			}
