@@ -16,10 +16,12 @@
 // crashes the engine is refused and disturbs nobody.
 //
 // A slot is a place for one conversation. The worker decodes those of one model in turns, a token or a part of a prompt at
-// a time; turns go round among callers. The last free slot is kept for a caller seen lately that has none. A generation that names a session has a slot that keeps what it has read (slot.go): the session's next one
-// decodes only what is new in its prompt. A slot that waits for its session is taken when others need one, the least
-// lately used first; then the session reads its prompt anew. EndSession frees the slot. What a slot has read is cleared
-// before any other call has it.
+// a time; turns go round among callers. The last free slot is kept for a caller that was seen lately and has none.
+//
+// A generation that names a session has a slot that keeps what it has read (slot.go): the session's next one decodes only
+// what is new in its prompt. A slot that waits for its session is taken when others need one, the least lately used
+// first; then the session reads its prompt anew. EndSession frees the slot. What a slot has read is cleared before any
+// other call has it.
 //
 // The tokens of an answer flow by credit: the worker decodes no more than 32 ahead of the reader, whose Recv grants more.
 //
