@@ -15,11 +15,13 @@
 // however many callers wait for it. Before a model is served, Prepare tries it in a worker of its own, so that a file that
 // crashes the engine is refused and disturbs nobody.
 //
-// A slot is a place for one conversation. The worker decodes those of one model together, a token or a part of a
-// prompt of each at a time. A generation that names a session has a slot that keeps what it has read (slot.go): the session's next one
-// decodes only what is new in its prompt. A slot that waits for its session is taken when others need one, the least
-// lately used first; then the session reads its prompt anew. EndSession frees the slot. What a slot has read is cleared
-// before any other call has it.
+// A slot is a place for one conversation. The worker decodes those of one model together, a token or a part of a prompt of
+// each at a time, as many of one caller as of another. The last free slot is kept for a caller that was seen lately and has none.
+//
+// A generation that names a session has a slot that keeps what it has read (slot.go): the session's next one decodes only
+// what is new in its prompt. A slot that waits for its session is taken when others need one, the least lately used
+// first; then the session reads its prompt anew. EndSession frees the slot. What a slot has read is cleared before any
+// other call has it.
 //
 // The tokens of an answer flow by credit: the worker decodes no more than 32 ahead of the reader, whose Recv grants more.
 //

@@ -183,6 +183,7 @@ func request(l *lease, req functions.Generation) *gpuv1.GenerateRequest {
 		Id:          string(l.model.ref.Digest),
 		Slot:        int32(l.slot),
 		Session:     l.session,
+		Caller:      req.Caller,
 		Credit:      window,
 		MaxTokens:   int32(min(max(req.MaxTokens, math.MinInt32), 1<<30)),
 		Temperature: req.Temperature,

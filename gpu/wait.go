@@ -13,12 +13,12 @@ import (
 func (r *Runtime) acquire(ctx context.Context, m *model, req functions.Generation) (*lease, error) {
 	w := newWaiter()
 	w.session = req.Session
-	w.entry = queue.Entry{Caller: req.Caller, Priority: req.Priority, Arrived: time.Now()}
+	w.entry = queue.Entry{Caller: req.Caller, Priority: req.Priority}
 	if left, limited := functions.TimeLeft(ctx); limited { // by the run, or by its step or function
-		w.entry.Deadline = w.entry.Arrived.Add(left)
+		w.entry.Deadline = time.Now().Add(left)
 	}
 	l, err := r.wait(ctx, m, &m.callers, w, func() {
-		w.entry.Cost = m.costs.Predict(req.MaxTokens)
+		w.entry.Arrived, w.entry.Cost = time.Now(), m.costs.Predict(req.MaxTokens)
 		m.join(w, r.cfg.QueueDepth)
 	})
 	if err == nil {

@@ -339,6 +339,7 @@ type GenerateRequest struct {
 	MinP          float64                `protobuf:"fixed64,11,opt,name=min_p,json=minP,proto3" json:"min_p,omitempty"`
 	Repetition    float64                `protobuf:"fixed64,12,opt,name=repetition,proto3" json:"repetition,omitempty"`
 	Stop          []string               `protobuf:"bytes,13,rep,name=stop,proto3" json:"stop,omitempty"`
+	Caller        string                 `protobuf:"bytes,14,opt,name=caller,proto3" json:"caller,omitempty"` // on whose behalf: as many of one caller are decoded together as of another
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -462,6 +463,13 @@ func (x *GenerateRequest) GetStop() []string {
 		return x.Stop
 	}
 	return nil
+}
+
+func (x *GenerateRequest) GetCaller() string {
+	if x != nil {
+		return x.Caller
+	}
+	return ""
 }
 
 type Message struct {
@@ -977,7 +985,7 @@ const file_gpu_gpuv1_gpu_proto_rawDesc = "" +
 	"\x05bytes\x18\x01 \x01(\x03R\x05bytes\x12\x14\n" +
 	"\x05nanos\x18\x02 \x01(\x03R\x05nanos\x12\x1b\n" +
 	"\tmem_bytes\x18\x03 \x01(\x03R\bmemBytes\x12\x14\n" +
-	"\x05slots\x18\x04 \x01(\x05R\x05slots\"\xe5\x02\n" +
+	"\x05slots\x18\x04 \x01(\x05R\x05slots\"\xfd\x02\n" +
 	"\x0fGenerateRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x124\n" +
 	"\bmessages\x18\x02 \x03(\v2\x18.catenary.gpu.v1.MessageR\bmessages\x12\x1d\n" +
@@ -995,7 +1003,8 @@ const file_gpu_gpuv1_gpu_proto_rawDesc = "" +
 	"\n" +
 	"repetition\x18\f \x01(\x01R\n" +
 	"repetition\x12\x12\n" +
-	"\x04stop\x18\r \x03(\tR\x04stop\"7\n" +
+	"\x04stop\x18\r \x03(\tR\x04stop\x12\x16\n" +
+	"\x06caller\x18\x0e \x01(\tR\x06caller\"7\n" +
 	"\aMessage\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x18\n" +
 	"\acontent\x18\x02 \x01(\tR\acontent\"\xc1\x01\n" +

@@ -9,7 +9,7 @@
 //
 //	score = device time that the caller has used lately while others were there, and will use for the calls under way
 //	      + classStep for each class that the line is below the most urgent one
-//	      - ageing * the time since the first of the line came, or the line was last served
+//	      - the time since the first of the line came, or the line was last served, divided by ageing
 //
 // So callers who all have much to ask get equal device time, whatever each of their calls takes; a class is worth a
 // fixed time that others have used more; and since the last term grows without end, nobody starves: nobody who comes

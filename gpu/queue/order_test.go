@@ -226,6 +226,36 @@ func TestOrder_AgainstAFlood(t *testing.T) {
 	})
 }
 
+// TestOrder_WhoComesLater has nothing saved up: from then on it gets as much as a caller that had the device for itself,
+// and no more, to a call or two.
+func TestOrder_WhoComesLater(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := newModel(1)
+		cost := time.Duration(rapid.Int64Range(int64(100*time.Millisecond), int64(5*time.Second)).Draw(t, "cost"))
+		turn := func() {
+			served, _ := m.serve()
+			m.join(served[0])
+			m.work(time.Hour)
+		}
+		for range 2 {
+			m.join(Entry{Caller: "ann", Cost: cost})
+		}
+		for range rapid.IntRange(1, 200).Draw(t, "alone") {
+			turn()
+		}
+		for range 2 {
+			m.join(Entry{Caller: "bob", Cost: cost})
+		}
+		clear(m.took)
+		for range rapid.IntRange(1, 50).Draw(t, "beside") {
+			turn()
+			if ahead := m.took["bob"] - m.took["ann"]; ahead.Abs() > 2*cost {
+				t.Fatalf("bob is %v ahead of ann, with calls of %v", ahead, cost)
+			}
+		}
+	})
+}
+
 func TestOrder(t *testing.T) {
 	used := func(caller string, d time.Duration) func(*Shares) {
 		return func(s *Shares) { s.Charge(s.Lend(Entry{Caller: caller}, start), d, start) }

@@ -17,7 +17,7 @@ const (
 )
 
 // Shares keeps book of what callers have used of one model's device while there were others who wanted it. The zero value
-// is ready. It is for one goroutine at a time, and no time that it is given is before the last one.
+// is ready. It is for one goroutine at a time. The times that it is given may be out of order by a moment.
 type Shares struct {
 	accounts map[string]*account
 	period   int // begins when somebody comes and nobody else is there: what was used before does not count
@@ -49,24 +49,25 @@ type Loan struct {
 // those who are there, as they were before the calls that are under way: otherwise who had the device for itself would pay
 // for that when others come, and they could have it for themselves as long.
 func (s *Shares) Admit(e Entry, waiting []Entry, now time.Time) {
-	level := time.Duration(math.MaxInt64)
-	there := func(caller string, a *account) (same bool) {
-		level = min(level, max(0, s.decayed(a, now)-a.running))
-		return caller == e.Caller
-	}
-	for _, other := range waiting {
-		if there(other.Caller, s.account(other.Caller, now)) {
-			return
-		}
+	there := map[string]*account{}
+	for _, w := range waiting {
+		there[w.Caller] = s.account(w.Caller, now)
 	}
 	for caller, a := range s.accounts {
-		if a.loans > 0 && there(caller, a) {
-			return
+		if a.loans > 0 {
+			there[caller] = a
 		}
 	}
-	if level == math.MaxInt64 { // nobody is there
+	switch {
+	case there[e.Caller] != nil:
+		return
+	case len(there) == 0:
 		s.period++
 		return
+	}
+	level := time.Duration(math.MaxInt64)
+	for _, a := range there {
+		level = min(level, max(0, s.decayed(a, now)-a.running))
 	}
 	a := s.account(e.Caller, now)
 	s.set(a, max(level, s.decayed(a, now)), now)

@@ -6,9 +6,10 @@ import (
 	"sync"
 )
 
-// batch decodes for all calls of one model at once. They join and leave between two steps: a step is of all who are in and
-// have room for a token. So one who comes waits for no more than the step that is under way, and one who leaves costs no
-// more than that. A loop takes the steps while anybody is in.
+// batch decodes for many calls of one model at once. They join and leave between two steps: a step is of those who are in
+// and have room for a token, as many of one caller as of another. So one who comes waits for no more than the step that is
+// under way, if others of its caller are not before it, and one who leaves costs no more than that. A loop takes the steps
+// while anybody is in.
 type batch struct {
 	turns *turns
 	// step takes one step of calls, in a turn, and leaves the outcome in each.
@@ -17,7 +18,7 @@ type batch struct {
 	wake  chan struct{}   // holds one: somebody has come, has gone, or has room
 
 	mu      sync.Mutex    // guards the fields below, and made and err of the calls
-	in      []*call       // in the order they came
+	in      []*call       // who was in a step longest ago is first
 	running bool          // there is a loop
 	now     []*call       // those of the step that is under way
 	stepped chan struct{} // closed when it ends
@@ -43,6 +44,7 @@ func (b *batch) join(c *call) {
 func (b *batch) leave(c *call) {
 	b.mu.Lock()
 	b.removeLocked(c)
+	c.gone = true
 	var stepped chan struct{}
 	if slices.Contains(b.now, c) {
 		stepped = b.stepped
@@ -106,12 +108,36 @@ func (b *batch) begin() []*call {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.now, b.stepped = nil, make(chan struct{})
+	var ready []*call
 	for _, c := range b.in {
 		if c.hasRoom() {
-			b.now = append(b.now, c)
+			ready = append(ready, c)
 		}
 	}
+	b.now = members(ready, func(c *call) string { return c.req.GetCaller() })
 	return b.now
+}
+
+// members returns whom a step is of: of each caller as many as of the one that has fewest, so that callers have equal
+// parts of the device however many calls they have. It is pure.
+func members[T any](ready []T, caller func(T) string) []T {
+	count := map[string]int{}
+	for _, c := range ready {
+		count[caller(c)]++
+	}
+	fewest := len(ready)
+	for _, n := range count {
+		fewest = min(fewest, n)
+	}
+	var in []T
+	taken := map[string]int{}
+	for _, c := range ready {
+		if who := caller(c); taken[who] < fewest {
+			taken[who]++
+			in = append(in, c)
+		}
+	}
+	return in
 }
 
 // end gives the calls what came of their step.
@@ -124,8 +150,9 @@ func (b *batch) end(calls []*call) {
 			c.made = append(c.made, token)
 			c.credit.spend()
 		}
-		if c.err = err; err != nil || token.Finish != "" {
-			b.removeLocked(c)
+		b.removeLocked(c)
+		if c.err = err; err == nil && token.Finish == "" && !c.gone {
+			b.in = append(b.in, c)
 		}
 		if ok || err != nil {
 			c.poke()

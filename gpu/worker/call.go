@@ -31,6 +31,7 @@ type call struct {
 
 	made []made // by steps, and not taken; the batch's mu guards it
 	err  error  // of a step: it was the last; the batch's mu guards it
+	gone bool   // it has left; the batch's mu guards it
 }
 
 // made is a token, with what the device has worked for it and how many generations were decoded with it.

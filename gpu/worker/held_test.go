@@ -104,6 +104,51 @@ func TestFailedStepEndsAllInIt(t *testing.T) {
 	})
 }
 
+// TestFloodOfOneCaller: beside a caller with all other slots, an answer takes twice its time alone, and a step at most, on a
+// device whose work grows with the batch.
+func TestFloodOfOneCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, stop := serveFake(t, newService(&fakeEngine{each: time.Second, slots: 8}, nil))
+		load(t, c)
+		anns := func() time.Duration {
+			req := at(7, "", request("m", "x", 20))
+			req.Caller = "ann"
+			began := time.Now()
+			for stream := open(t.Context(), t, c, req); ; {
+				res, err := stream.Recv()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if res.GetFinish() != "" { // its slot is cleared behind the step that is under way then
+					return time.Since(began)
+				}
+			}
+		}
+		alone := anns()
+		ctx, end := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for slot := range int32(7) {
+			wg.Go(func() {
+				for ctx.Err() == nil {
+					req := at(slot, "", request("m", "x", 50))
+					req.Caller = "flood"
+					ask(ctx, t, c, req)
+				}
+			})
+		}
+		time.Sleep(10500 * time.Millisecond)
+		if beside := anns(); beside > 2*alone+7*time.Second {
+			t.Errorf("an answer takes %v beside the flood, %v alone", beside, alone)
+		}
+		end()
+		wg.Wait()
+		time.Sleep(time.Minute) // their last step ends
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestOneCallAtATimeInASlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine := &fakeEngine{tokenTime: time.Second}

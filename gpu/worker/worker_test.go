@@ -30,6 +30,7 @@ type fakeEngine struct {
 	tokenTime             time.Duration // of a step, whoever is in it
 	hang                  chan struct{} // if set, generation waits for it, as C does that hangs
 	err                   error         // of loads
+	each                  time.Duration // of a step, for each that is in it, on top
 	stepErr               error         // of steps
 	slots                 int           // of each model; 0: 2
 }
@@ -101,7 +102,7 @@ func (m *fakeModel) Step(gens []Generation) ([]llama.Result, error) {
 		<-m.engine.hang
 	}
 	m.engine.steps = append(m.engine.steps, len(gens))
-	time.Sleep(m.engine.tokenTime)
+	time.Sleep(m.engine.tokenTime + time.Duration(len(gens))*m.engine.each)
 	if m.engine.stepErr != nil {
 		return nil, m.engine.stepErr
 	}
