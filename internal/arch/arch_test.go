@@ -47,6 +47,8 @@ var rules = []rule{
 	{"gpu", []string{"functions!", "gpu/gpuv1"}, "the serving process must not link an engine"},
 	{"gpu/gpuv1", []string{"functions!"}, "generated, and how errors cross it"},
 	{"gpu/llama", []string{"functions!", "gpu/llama"}, "an engine knows requests and tokens"},
+	{"gpu/cuda", []string{"functions!"}, "devices and memory: it knows no engine, only what engines import"},
+	{"gpu/cuda/cudatest", []string{"internal/testkit"}, "a fake for tests of every package below gpu"},
 	{"gpu/worker", []string{"functions!", "gpu/gpuv1", "gpu/llama", "gpu/cuda"}, "it alone loads an engine"},
 	{"gateway", []string{"chains!", "chains/spec", "functions", "gateway/catenary"}, "doors know chains, not pools"},
 	{"gateway/catenary", []string{"functions!"}, "generated, and how messages become items, refs and failures"},
