@@ -88,6 +88,7 @@ var owners = []struct {
 	{"github.com/google/jsonschema-go", nil, "schemas are checked while transcoding"},
 	{"github.com/ebitengine/purego", []string{"gpu", "examples"}, "the serving process loads no C library"},
 	{"github.com/hybridgroup/yzma", []string{"gpu/llama"}, "the engine's binding is pinned with its library"},
+	{"github.com/jupiterrider/ffi", []string{"gpu/llama"}, "what the binding lacks is called the way the binding calls"},
 	{"go.yaml.in/yaml", []string{"chains/specfile", "internal/strictyaml"}, "a server reads no YAML"},
 	{"github.com/alecthomas/kong", []string{"cmd"}, "flags belong to the binary"},
 }
