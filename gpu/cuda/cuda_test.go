@@ -40,19 +40,42 @@ func testDevice(t *testing.T) (*Device, *cudatest.Fake) {
 	return d, fake
 }
 
-// inProcess runs the test of that name in a process of its own, in which it finds itself alone.
+// inProcess runs the test that calls it in a process of its own, in which it returns false.
 func inProcess(t *testing.T) (parent bool) {
 	t.Helper()
-	const mark = "CATENARY_CUDA_TEST"
-	if os.Getenv(mark) == t.Name() {
+	cmd := ownProcess(t)
+	if cmd == nil {
 		return false
 	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), mark+"="+t.Name())
 	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS") {
 		t.Errorf("in its process: %v\n%s", err, out)
 	}
 	return true
+}
+
+// processDies is inProcess for a test whose process must end by an abort, after it wrote want.
+func processDies(t *testing.T, want string) (parent bool) {
+	t.Helper()
+	cmd := ownProcess(t)
+	if cmd == nil {
+		return false
+	}
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "SIGABRT") || !strings.Contains(string(out), want) {
+		t.Errorf("its process: %v, want an abort with %q\n%s", err, want, out)
+	}
+	return true
+}
+
+// ownProcess returns the command that runs the test in a process of its own, or nil in that process.
+func ownProcess(t *testing.T) *exec.Cmd {
+	const mark = "CATENARY_CUDA_TEST"
+	if os.Getenv(mark) == t.Name() {
+		return nil
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), mark+"="+t.Name(), "GGML_NO_BACKTRACE=1")
+	return cmd
 }
 
 func TestOpen_NoDriver(t *testing.T) {

@@ -17,8 +17,9 @@ type Part struct {
 
 func (p Part) end() Addr { return p.At + Addr(len(p.Bytes)) }
 
-// SetRecipe says where the weights of a model come from at a wake. Parts that lie in none of its blocks are left out: an
-// engine keeps some tensors in host memory. What no part covers is zeros after a wake.
+// SetRecipe says where the weights of a model come from at a wake. The blocks with parts are its weights, whatever they were
+// tagged as. Parts that lie in no block are left out: an engine keeps some tensors in host memory. What no part covers is
+// zeros after a wake.
 //
 // It returns an error wrapping [functions.ErrInvalid] if parts overlap, or reach over the end of a block.
 func (s *Space) SetRecipe(model string, parts []Part) error {
@@ -27,7 +28,7 @@ func (s *Space) SetRecipe(model string, parts []Part) error {
 	recipe := map[Addr][]Part{}
 	for _, p := range parts {
 		for _, b := range s.blocks {
-			if b.tag != (Tag{model, Weights}) || len(p.Bytes) == 0 || p.end() <= b.at || p.At >= b.at+Addr(b.size) {
+			if b.tag.Model != model || b.engine || len(p.Bytes) == 0 || p.end() <= b.at || p.At >= b.at+Addr(b.size) {
 				continue
 			}
 			if p.At < b.at || p.end() > b.at+Addr(b.size) {
@@ -43,6 +44,9 @@ func (s *Space) SetRecipe(model string, parts []Part) error {
 				return fmt.Errorf("%w: the parts at %#x and %#x overlap", functions.ErrInvalid, own[i].At, own[i+1].At)
 			}
 		}
+	}
+	for at := range recipe {
+		s.blocks[at].tag.Kind = Weights
 	}
 	s.model(model).recipe = recipe
 	return nil
