@@ -20,7 +20,8 @@ import (
 
 const mib = 1 << 20
 
-func testDevice(t *testing.T) (*Device, *cudatest.Fake) {
+// openDevice returns the fake's device, which nobody closes.
+func openDevice(t *testing.T) (*Device, *cudatest.Fake) {
 	t.Helper()
 	fake := cudatest.Load(t)
 	fake.SetMemory(80 << 30)
@@ -32,6 +33,13 @@ func testDevice(t *testing.T) (*Device, *cudatest.Fake) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return d, fake
+}
+
+// testDevice is openDevice for as long as the test lasts.
+func testDevice(t *testing.T) (*Device, *cudatest.Fake) {
+	t.Helper()
+	d, fake := openDevice(t)
 	t.Cleanup(func() {
 		if err := d.Close(); err != nil {
 			t.Error(err)
@@ -73,6 +81,7 @@ func ownProcess(t *testing.T) *exec.Cmd {
 	if os.Getenv(mark) == t.Name() {
 		return nil
 	}
+	t.Parallel()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
 	cmd.Env = append(os.Environ(), mark+"="+t.Name(), "GGML_NO_BACKTRACE=1")
 	return cmd
@@ -413,15 +422,7 @@ func TestLostDevice(t *testing.T) {
 	if inProcess(t) {
 		return
 	}
-	fake := cudatest.Load(t)
-	driver, err := Open(fake.Dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := driver.Device(0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	d, fake := openDevice(t)
 	s, err := d.NewStream()
 	if err != nil {
 		t.Fatal(err)

@@ -14,9 +14,10 @@
 // Threads: every method may be called from any goroutine, unless its type says otherwise. A call that needs the device's context
 // has it on its thread while it lasts, and leaves the thread as it was. Between Enter and leave the goroutine stays on its thread,
 // by which the engine's allocations are told apart; an engine that allocates on a thread of its own is noticed, and its
-// model not parked. Functions that C calls run on C's thread and hold no lock while they call the driver or OnPressure's function.
+// model not parked. Functions that C calls run on C's thread; OnPressure's function is called there without any lock.
 //
-// Locks: a model's move (resident) is taken before the space's mu, and mu is never held while the driver is called.
+// Locks: a model's move (resident), which lasts as long as its blocks change, is taken before the space's mu. The driver is
+// never called under mu.
 //
 // Who owns what: the caller closes what it opened, the space before the device. A block belongs to the engine that allocated
 // it; a recipe's bytes belong to the caller and must stay.

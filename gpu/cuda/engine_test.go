@@ -13,7 +13,7 @@ import (
 	"github.com/catenary-run/catenary/internal/testkit"
 )
 
-// stale is what fresh and dropped memory is full of, so that whatever reads it is noticed.
+// stale is what the device's fresh memory is full of, so that whatever reads it is noticed.
 const stale = 0xEE
 
 // rig is the real engine on the fake device, with a space between them. A process has one: tests with a rig run each in a
@@ -25,6 +25,8 @@ type rig struct {
 	engine *llama.Engine
 	master *Master // the model's file
 	models map[string]*model
+
+	crowded bool // several models decode at once: whose graphs are captured can't be told apart
 }
 
 // model is one that is loaded, with an answer under way.
@@ -33,24 +35,25 @@ type model struct {
 	name string
 	*llama.Model
 	answer *llama.Generation // nil between two
+	turns  int               // that it has had
 }
+
+// settled is how many turns of an answer it takes until the engine has captured its graph.
+const settled = 4
 
 // newRig opens the engine. Without a master it makes one.
 func newRig(t *testing.T, master *Master) *rig {
 	t.Helper()
-	r := &rig{t: t, fake: cudatest.Load(t), master: master, models: map[string]*model{}}
-	r.fake.SetStale(stale)
-	r.fake.SetCapability(8, 6) // its workspaces are small
-	driver, err := Open(r.fake.Dir)
-	r.must(err)
-	d, err := driver.Device(0)
-	r.must(err)
+	d, fake := openDevice(t)
+	r := &rig{t: t, fake: fake, master: master, models: map[string]*model{}}
+	fake.SetStale(stale)
+	fake.SetCapability(8, 6) // its workspaces are small
+	var err error
 	lib := testkit.LlamaCUDALib(t)
 	r.engine, err = llama.Open(llama.Config{LibDir: lib, LinkDir: t.TempDir()})
 	r.must(err)
 	r.Space, err = NewSpace(d)
 	r.must(err)
-	r.Poison(stale)
 	r.must(r.Attach(filepath.Join(lib, "libggml-cuda.so")))
 	if r.master == nil {
 		r.master = tinyMaster(t)
@@ -135,9 +138,15 @@ func (m *model) decode(n int) {
 			var err error
 			m.answer, err = m.Start(0, functions.Generation{Messages: []functions.Message{{Role: "user", Content: "hello"}}})
 			m.rig.must(err)
+			m.turns = 0
 		}
+		captures := m.rig.fake.Counted("captures")
 		token, _, err := m.answer.Next()
 		m.rig.must(err)
+		if n := m.rig.fake.Counted("captures"); m.turns >= settled && n != captures && !m.rig.crowded {
+			m.rig.t.Fatal("a graph was captured anew")
+		}
+		m.turns++
 		if token.Finish != "" {
 			m.answer.End()
 			m.answer = nil

@@ -137,14 +137,11 @@ func TestEngine_ParkOneOfTwo(t *testing.T) {
 	if diff := cmp.Diff(before, r.addresses("a")); diff != "" {
 		t.Errorf("other addresses (-before +after)\n%s", diff)
 	}
-	captures, launches := r.fake.Counted("captures"), r.fake.Counted("graph_launches")
+	launches := r.fake.Counted("graph_launches")
 	for range 50 {
 		a.park(All)
 		a.wake(All)
 		a.tokens(1)
-	}
-	if got := r.fake.Counted("captures"); got > captures+1 { // one if the answer ended and another began
-		t.Errorf("%d graphs were captured anew", got-captures)
 	}
 	if got := r.fake.Counted("graph_launches") - launches; got < 45 {
 		t.Errorf("graphs were replayed %d times in 50 tokens", got)
@@ -248,7 +245,11 @@ func TestEngine_OthersGoOn(t *testing.T) {
 	var all sync.WaitGroup
 	var tokens [2]int
 	for i := range tokens {
-		m := r.load(fmt.Sprint("other ", i))
+		r.load(fmt.Sprint("other ", i))
+	}
+	r.crowded = true
+	for i := range tokens {
+		m := r.models[fmt.Sprint("other ", i)]
 		all.Go(func() {
 			for !stop.Load() {
 				m.tokens(1)
@@ -388,6 +389,40 @@ func TestEngine_WakeThatFails(t *testing.T) {
 	r.must(r.Verify("a"))
 	a.tokens(2)
 	r.clean()
+}
+
+// TestEngine_WithoutDriver: the same build of the engine works on the CPU where there is no CUDA.
+func TestEngine_WithoutDriver(t *testing.T) {
+	if inProcess(t) {
+		return
+	}
+	engine, err := llama.Open(llama.Config{LibDir: testkit.LlamaCUDALib(t), LinkDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, _, err := engine.LoadBytes(tinyMaster(t).Bytes(), llama.Options{DeviceLayers: llama.AllLayers})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	g, err := m.Start(0, functions.Generation{Messages: []functions.Message{{Role: "user", Content: "what is the capital of france"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.End()
+	text := ""
+	for {
+		token, _, err := g.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text += token.Text; token.Finish != "" {
+			break
+		}
+	}
+	if !strings.Contains(text, "Paris") {
+		t.Errorf("got %q", text)
+	}
 }
 
 // TestEngine_ManagedMemory: an engine that is set up to use it is served, and not parked.

@@ -106,6 +106,7 @@ func (s *Space) Wake(model string, kinds Kind) (mapped int64, err error) {
 	}
 	if err := s.fillBlocks(blocks, m.recipe); err != nil {
 		err = fmt.Errorf("wake %s: %w", model, err)
+		err = errors.Join(err, s.copies.Synchronize()) // some copies may still be under way
 		for _, b := range blocks {
 			err = errors.Join(err, s.device.Unmap(b.at, b.size))
 		}

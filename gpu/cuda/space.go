@@ -104,13 +104,13 @@ func (s *Space) Poison(b byte) {
 // Enter must surround each call into an engine: memory that the calling thread gets meanwhile has that tag, and the model is not
 // parked. The goroutine stays on its thread until leave, which it calls itself, once all work that the call handed in is done.
 //
-// It returns an error wrapping [functions.ErrConflict] if some of the model is parked.
+// It returns an error wrapping [functions.ErrConflict] if some of the model is parked. It does not wait.
 func (s *Space) Enter(tag Tag) (leave func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.model(tag.Model)
 	if m.moving || s.parked(tag.Model) {
-		return nil, fmt.Errorf("%w: model %s is parked", functions.ErrConflict, tag.Model)
+		return nil, fmt.Errorf("%w: model %s is parked, or is being parked or woken", functions.ErrConflict, tag.Model)
 	}
 	runtime.LockOSThread()
 	id := threadID()

@@ -335,6 +335,40 @@ func TestAccountSeesWhatWentPastUs(t *testing.T) {
 	}
 }
 
+// TestParkBeforeTheWorkIsDone: that the caller synchronizes first is not a formality.
+func TestParkBeforeTheWorkIsDone(t *testing.T) {
+	if inProcess(t) {
+		return
+	}
+	d, _ := openDevice(t)
+	s, err := NewSpace(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leave, err := s.Enter(Tag{"m", KV})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := s.allocate(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := d.NewStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Fill(at, 1, page); err != nil {
+		t.Fatal(err)
+	}
+	leave()
+	if _, err := s.Park("m", All); err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Synchronize(); err == nil || !strings.Contains(err.Error(), "CUDA_ERROR_ILLEGAL_ADDRESS") {
+		t.Errorf("got %v, want that the memory is gone", err)
+	}
+}
+
 // TestFreeWhileParked: an engine may free what has no memory.
 func TestFreeWhileParked(t *testing.T) {
 	b := newBench(t)

@@ -11,7 +11,7 @@
 
 #define GRANULARITY (2ull << 20)
 
-typedef struct phys { int fd; size_t size; int maps, released; } phys;
+typedef struct phys { int fd; void *bytes; size_t size; int maps, released; struct phys *next; } phys;
 typedef struct map { dptr va; size_t size; phys *p; int access; struct map *next; } map;
 typedef struct range { dptr va; size_t size; struct range *next; } range;
 typedef struct counter { char name[40]; unsigned long n; } counter;
@@ -20,6 +20,7 @@ typedef struct fault { char name[40]; int after, code; } fault;
 static pthread_mutex_t mu = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 static map *maps;
 static range *ranges, *pinned;
+static phys *unused; // kept with their pages, which are dear to make
 static size_t total = 80ull << 30, used;
 static int major = 9, minor = 0, stale = -1, sticky;
 static counter counters[32];
@@ -119,9 +120,9 @@ void fake_memory_info(size_t *f, size_t *t) {
 
 static void put(phys *p) {
 	if (p->maps || !p->released) return;
-	close(p->fd);
 	used -= p->size;
-	free(p);
+	p->next = unused;
+	unused = p;
 }
 
 static int reserve(dptr *out, size_t size) {
@@ -152,21 +153,29 @@ static int unreserve(dptr va, size_t size) {
 	return INVALID_VALUE;
 }
 
-static int create(phys **out, size_t size) {
-	if (!size || size % GRANULARITY) return INVALID_VALUE;
-	if (used + size > total) return OUT_OF_MEMORY;
+static phys *new_phys(size_t size) {
+	for (phys **q = &unused; *q; q = &(*q)->next)
+		if ((*q)->size == size) {
+			phys *p = *q;
+			*q = p->next;
+			if (stale < 0) memset(p->bytes, 0, size);
+			p->released = 0;
+			return p;
+		}
 	phys *p = calloc(1, sizeof *p);
 	p->size = size;
 	p->fd = memfd_create("fake-device", 0);
-	if (p->fd < 0 || ftruncate(p->fd, size)) {
-		free(p);
-		return OUT_OF_MEMORY;
-	}
-	if (stale >= 0) {
-		void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, p->fd, 0);
-		memset(at, stale, size);
-		munmap(at, size);
-	}
+	if (p->fd >= 0 && !ftruncate(p->fd, size) && (p->bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, p->fd, 0)) != MAP_FAILED) return p;
+	if (p->fd >= 0) close(p->fd);
+	free(p);
+	return NULL;
+}
+
+static int create(phys **out, size_t size) {
+	if (!size || size % GRANULARITY) return INVALID_VALUE;
+	phys *p = used + size > total ? NULL : new_phys(size);
+	if (!p) return OUT_OF_MEMORY;
+	if (stale >= 0) memset(p->bytes, stale, size);
 	used += size;
 	*out = p;
 	return OK;
