@@ -36,6 +36,7 @@ type Config struct {
 type Engine struct {
 	loading sync.Mutex // one load at a time, so that the log's lines belong to it
 	log     *logTail
+	maker   *maker
 }
 
 // Open loads libllama. A process may do so once. It returns an error wrapping [functions.ErrNoDevice] that says what to
@@ -53,7 +54,11 @@ func Open(cfg Config) (*Engine, error) {
 	if err := llama.Load(links); err != nil {
 		return nil, noEngine("libllama in %s can't be loaded: %v", cfg.LibDir, err)
 	}
-	e := &Engine{log: &logTail{}}
+	maker, err := newMaker(links)
+	if err != nil {
+		return nil, noEngine("libllama in %s lacks what is needed: %v", cfg.LibDir, err)
+	}
+	e := &Engine{log: &logTail{}, maker: maker}
 	llama.LogSet(purego.NewCallback(e.log.line))
 	llama.Init()
 	if llama.GGMLBackendDeviceByType(llama.GGMLBackendDeviceTypeCPU) == 0 {
@@ -102,6 +107,7 @@ func findLibraries(dir string) (libraries, error) {
 	}
 	libs := libraries{}
 	var releases []string
+	flavour := "" // such as "cuda.": the builds for devices have it before the release
 	for _, e := range entries {
 		name := e.Name()
 		if !strings.HasPrefix(name, "lib") || !strings.HasSuffix(name, suffix()) {
@@ -109,6 +115,9 @@ func findLibraries(dir string) (libraries, error) {
 		}
 		libs[name] = filepath.Join(abs, name)
 		if v, ok := strings.CutPrefix(strings.TrimSuffix(name, suffix()), "libllama."); ok {
+			if i := strings.Index(v, ".v"); i >= 0 {
+				flavour, v = v[:i+1], v[i+1:]
+			}
 			releases = append(releases, v)
 		}
 	}
@@ -123,9 +132,10 @@ func findLibraries(dir string) (libraries, error) {
 	}
 	// The bindings ask for the plain names, the libraries themselves for the versioned ones.
 	for _, name := range []string{"libllama", "libggml"} {
-		versioned := libs[name+"."+Release+suffix()]
+		file := name + "." + flavour + Release + suffix()
+		versioned := libs[file]
 		if versioned == "" {
-			return nil, noEngine("%s lacks %s.%s%s", dir, name, Release, suffix())
+			return nil, noEngine("%s lacks %s", dir, file)
 		}
 		libs[name+suffix()] = versioned
 	}

@@ -363,6 +363,8 @@ func TestOpenRefuses(t *testing.T) {
 		{"an unnamed release", fill("libllama", "libggml", "libggml-base"), "does not say its release"},
 		{"no ggml", fill("libllama.v0.5.0", "libggml-base"), "lacks libggml.v0.5.0"},
 		{"no ggml-base", fill("libllama.v0.5.0", "libggml.v0.5.0"), "lacks libggml-base"},
+		{"another release, with CUDA", fill("libllama.cuda.v0.6.0", "libggml.cuda.v0.6.0", "libggml-base"), "v0.6.0"},
+		{"ggml without CUDA", fill("libllama.cuda.v0.5.0", "libggml.v0.5.0", "libggml-base"), "lacks libggml.cuda.v0.5.0"},
 		{"not a library", fill("libllama.v0.5.0", "libggml.v0.5.0", "libggml-base"), "can't be loaded"},
 	}
 	for _, tt := range tests {

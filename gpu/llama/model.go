@@ -24,7 +24,13 @@ type Options struct {
 	// CacheBytes bounds the keys and values of all slots: where they need more there are fewer slots, but always one. 0
 	// is no bound.
 	CacheBytes int64
+	// DeviceLayers is how many layers, of the last ones, go to a device that the library found. AllLayers stands for all; 0
+	// leaves the model to the CPU.
+	DeviceLayers int
 }
+
+// AllLayers is more layers than any model has.
+const AllLayers = 1 << 16
 
 // Residency says what a transition of a model moved and took.
 type Residency struct {
@@ -37,7 +43,8 @@ type Residency struct {
 // else. One goroutine at a time may call its methods and those of its generations.
 type Model struct {
 	engine   *Engine
-	path     string
+	path     string  // of its file
+	file     []byte  // instead of a path: the file itself
 	opt      Options // resolved
 	template string
 
@@ -49,6 +56,8 @@ type Model struct {
 	seqs   []sequence // one for each slot
 	prefix prefix
 	held   int64 // bytes, while awake
+
+	tensors []Tensor // of a model that was built from memory
 }
 
 // Load reads the GGUF file at path and returns it awake. It returns an error wrapping [functions.ErrInvalid] if the
@@ -59,18 +68,23 @@ func (e *Engine) Load(path string, opt Options) (*Model, Residency, error) {
 	if err != nil {
 		return nil, Residency{}, err
 	}
+	return e.load(&Model{engine: e, path: path, opt: opt}, h, start)
+}
+
+// load brings a model that has a source and its options into memory.
+func (e *Engine) load(m *Model, h Header, start time.Time) (*Model, Residency, error) {
+	opt := m.opt
 	if !h.HasTemplate {
 		return nil, Residency{}, fmt.Errorf("%w: the model has no chat template (tokenizer.chat_template); use a file that was made for chat", functions.ErrInvalid)
 	}
-	if opt.Context < 0 || opt.Threads < 0 || opt.Slots < 0 || opt.Slots > MaxSlots || opt.CacheBytes < 0 {
-		return nil, Residency{}, fmt.Errorf("%w: context %d, threads %d, slots %d, cache %d bytes: none may be negative, and %d slots are the most",
-			functions.ErrInvalid, opt.Context, opt.Threads, opt.Slots, opt.CacheBytes, MaxSlots)
+	if opt.Context < 0 || opt.Threads < 0 || opt.Slots < 0 || opt.Slots > MaxSlots || opt.CacheBytes < 0 || opt.DeviceLayers < 0 || opt.DeviceLayers > AllLayers {
+		return nil, Residency{}, fmt.Errorf("%w: context %d, threads %d, slots %d, cache %d bytes, %d layers on a device: none may be negative, and %d slots and %d layers are the most",
+			functions.ErrInvalid, opt.Context, opt.Threads, opt.Slots, opt.CacheBytes, opt.DeviceLayers, MaxSlots, AllLayers)
 	}
 	if h.Context > 0 && opt.Context > h.Context {
 		return nil, Residency{}, fmt.Errorf("%w: context %d is more than the %d tokens that the model was trained for", functions.ErrInvalid, opt.Context, h.Context)
 	}
-	opt.Threads, opt.Slots = max(1, opt.Threads), max(1, opt.Slots)
-	m := &Model{engine: e, path: path, opt: opt}
+	m.opt.Threads, m.opt.Slots = max(1, opt.Threads), max(1, opt.Slots)
 	if err := m.open(true); err != nil {
 		return nil, Residency{}, err
 	}
@@ -87,12 +101,7 @@ func (m *Model) open(check bool) error {
 	defer m.engine.loading.Unlock()
 	m.engine.log.take()
 
-	params := llama.ModelDefaultParams()
-	params.NGpuLayers = 0
-	if check {
-		params.CheckTensors = 1
-	}
-	model, err := llama.ModelLoadFromFile(m.path, params)
+	model, err := m.read(check)
 	if err != nil {
 		return fmt.Errorf("%w: libllama can't read the model: %s", functions.ErrInvalid, m.engine.reason(err))
 	}
@@ -125,7 +134,7 @@ func (m *Model) open(check bool) error {
 	}
 	m.batch = llama.BatchInit(batchTokens, 0, 1)
 	m.seqs = make([]sequence, m.opt.Slots)
-	m.held = int64(llama.ModelSize(model)) + int64(llama.NCtx(m.ctx))*m.tokenBytes()
+	m.held = m.weightBytes() + int64(llama.NCtx(m.ctx))*m.tokenBytes()
 	return nil
 }
 
@@ -144,6 +153,15 @@ func (m *Model) tokenBytes() int64 {
 	heads := max(1, int64(llama.ModelNHead(m.model)))
 	width := int64(llama.ModelNEmbd(m.model)) / heads * int64(llama.ModelNHeadKV(m.model))
 	return 2 * 2 * int64(llama.ModelNLayer(m.model)) * width
+}
+
+// weightBytes is the size of all tensors. The library counts only those that it read from a file.
+func (m *Model) weightBytes() int64 {
+	n := int64(llama.ModelSize(m.model))
+	for _, t := range m.tensors {
+		n += int64(len(t.Data))
+	}
+	return n
 }
 
 // Slots is how many generations may be under way. It does not change while the model is awake.
@@ -182,7 +200,7 @@ func (m *Model) Close() {
 	if m.model != 0 {
 		_ = llama.ModelFree(m.model)
 	}
-	*m = Model{engine: m.engine, path: m.path, opt: m.opt, template: m.template}
+	*m = Model{engine: m.engine, path: m.path, file: m.file, opt: m.opt, template: m.template}
 }
 
 func (m *Model) residency(moved int64, start time.Time) Residency {

