@@ -43,7 +43,7 @@ func (r *Runtime) answer(ctx context.Context, l *lease, req functions.Generation
 		defer r.calls.Done()
 		err := r.pump(ctx, l, req, a)
 		if err == io.EOF {
-			r.served(l.worker)
+			r.served(l)
 		}
 		r.release(l)
 		cancel(nil)
@@ -124,7 +124,7 @@ func (a *answer) grant(ctx context.Context, stream gpuv1.Worker_GenerateClient) 
 	}
 }
 
-// count adds up what the first message of an answer says of its prompt.
+// count adds up what a message of an answer says of its prompt.
 func (r *Runtime) count(m *model, res *gpuv1.GenerateResponse) {
 	if res.GetPromptTokens() == 0 {
 		return
@@ -153,7 +153,7 @@ func (r *Runtime) explain(ctx context.Context, w *worker, m *model, err error) e
 	}
 	w.kill()
 	<-w.done
-	r.lost(w)
+	r.lost(m.device, w)
 	return m.errorf("%w: the model worker ended during the call (%s); it is started again for the next one", functions.ErrUnavailable, w.exit())
 }
 
