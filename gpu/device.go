@@ -58,10 +58,15 @@ func (r *Runtime) deviceOf(url string) *device {
 	}
 	e := r.cfg.endpoint(url)
 	d := &device{
-		launch: func(ctx context.Context) (*worker, error) { return r.connect(ctx, e) },
-		check:  func() error { return nil },
-		url:    url,
-		slots:  cmp.Or(e.Slots, r.cfg.Slots),
+		launch: func(ctx context.Context) (*worker, error) {
+			if len(e.Command) > 0 {
+				return r.launchServer(ctx, e)
+			}
+			return r.connect(ctx, e)
+		},
+		check: func() error { return nil },
+		url:   url,
+		slots: cmp.Or(e.Slots, r.cfg.Slots),
 	}
 	r.devices = append(r.devices, d)
 	return d

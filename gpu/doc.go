@@ -28,6 +28,10 @@
 // Whether there is an engine is looked up before a worker is started, and by Status and Unavailable: Config.Engine tells
 // what shows in the files, a worker the rest. A worker without an engine ends at once, and the next call may try another.
 //
+// An endpoint may have a command, which is the node's own configuration (serving.go): then its server is started by need,
+// as a worker is. It is parked, asleep by its own means or stopped, while none of its models is used, and ends when the last
+// of them is unloaded.
+//
 // An endpoint is checked before its models count as awake. One that answers nobody is given up: its models are unavailable,
 // calls are told why at once, and one of them looks again, at growing intervals. Its key is read for each request, and is
 // part of no model, message or log.

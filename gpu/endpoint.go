@@ -7,6 +7,8 @@ import (
 	"io"
 	"math"
 	"sync"
+	"syscall"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -24,23 +26,32 @@ type Endpoint struct {
 	Key openai.Key
 	// Slots is how many calls may use one model of the server at the same time. Zero takes Config.Slots.
 	Slots int
+
+	// Command starts the server, which has to listen where the URL says. Empty: somebody else starts it.
+	Command []string
+	// Env names the variables of our environment that the command gets, beside those that every program needs.
+	Env []string
+	// StartLimit is how long the server may take until it is ready. Zero takes DefaultStartLimit.
+	StartLimit time.Duration
 }
 
 // Validate returns all faults joined.
 func (e *Endpoint) Validate() error {
 	var faults []error
-	fault := func(format string, args ...any) {
-		faults = append(faults, fmt.Errorf("%w: "+format, append([]any{functions.ErrInvalid}, args...)...))
+	fault := func(bad bool, format string, args ...any) {
+		if bad {
+			faults = append(faults, fmt.Errorf("%w: endpoint %s: "+format, append([]any{functions.ErrInvalid, e.URL}, args...)...))
+		}
 	}
 	if err := functions.CheckURL(e.URL); err != nil {
-		faults = append(faults, err)
+		return err // it may hold what must not be repeated
 	}
-	if err := e.Key.Validate(); err != nil {
-		fault("endpoint %s: %w", e.URL, err)
-	}
-	if e.Slots < 0 || e.Slots > maxSlots {
-		fault("endpoint %s: slots is not within 0 and %d", e.URL, maxSlots)
-	}
+	err := e.Key.Validate()
+	fault(err != nil, "%w", err)
+	fault(e.Slots < 0 || e.Slots > maxSlots, "slots is not within 0 and %d", maxSlots)
+	fault(e.StartLimit < 0, "the limit of its start is negative")
+	fault(len(e.Command) > 0 && e.Command[0] == "", "its command is empty")
+	fault(len(e.Command) == 0 && (len(e.Env) > 0 || e.StartLimit > 0), "it has no command that could be started")
 	return errors.Join(faults...)
 }
 
@@ -57,12 +68,21 @@ func (c *Config) endpoint(url string) Endpoint {
 // server is the client's side of a worker that speaks OpenAI's API: it takes the calls of gpuv1. What a call of gpuv1 does
 // in the worker, such as to clear a slot, is the server's own affair.
 type server struct {
-	client *openai.Client
+	client  *openai.Client
+	url     string
+	process *serving      // nil if somebody else started it; final once the server is a worker
+	naps    bool          // it has a sleep mode; final, too
+	turn    chan struct{} // holds one token: who took it may put the server to sleep, or wake it
+	gone    chan struct{} // closed when there is no server any more
+
+	// Only in a turn.
+	awake  map[string]bool // ids of the models that may be asked
+	parked bool
 
 	mu     sync.Mutex        // guards the fields below
 	models map[string]served // by id
-	reason error             // why it is gone
-	gone   chan struct{}     // closed then
+	reason error             // why the server is gone; nil if nobody needed it any more
+	over   bool              // gone is closed, or will be
 }
 
 // served is a model as the server knows it.
@@ -71,45 +91,82 @@ type served struct {
 	slots int32
 }
 
-// connect returns a worker that is the server of e, once that answers.
-func (r *Runtime) connect(ctx context.Context, e Endpoint) (*worker, error) {
+func (r *Runtime) newServer(e Endpoint) *server {
 	s := &server{
 		client: openai.New(openai.Config{URL: e.URL, Key: e.Key, Dial: r.cfg.Dial}),
-		models: map[string]served{},
+		url:    e.URL,
+		turn:   make(chan struct{}, 1),
 		gone:   make(chan struct{}),
+		awake:  map[string]bool{},
+		models: map[string]served{},
 	}
+	s.turn <- struct{}{}
+	return s
+}
+
+// connect returns a worker that is the server of e, once that answers.
+func (r *Runtime) connect(ctx context.Context, e Endpoint) (*worker, error) {
+	s := r.newServer(e)
 	if err := s.client.Check(ctx); err != nil {
 		s.client.Close()
 		return nil, err
 	}
-	kill := func() {
-		s.lose(errStopping)
-		s.client.Close()
-	}
+	return s.worker(), nil
+}
+
+func (s *server) worker() *worker {
 	return &worker{
 		client: s,
-		device: e.URL,
+		device: s.url,
 		done:   s.gone,
 		exit:   s.exit,
 		killed: func() bool { return false },
-		kill:   kill,
-		stop:   kill,
-	}, nil
-}
-
-// lose notes why there is no server any more. Answers under way may go on.
-func (s *server) lose(reason error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.reason == nil {
-		s.reason = reason
-		close(s.gone)
+		kill:   s.kill,
+		stop:   s.stop,
 	}
 }
 
+// lose notes why there is no server any more. A process of ours is ended; answers of another may go on.
+func (s *server) lose(reason error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		return
+	}
+	s.over, s.reason = true, reason
+	if s.process != nil {
+		s.process.signal(syscall.SIGKILL)
+		return
+	}
+	close(s.gone)
+}
+
+func (s *server) kill() {
+	s.lose(errStopping)
+	s.client.Close()
+}
+
+// stop ends answers and process, which nobody needs any more, and returns when all is gone.
+func (s *server) stop() {
+	s.client.Close()
+	if s.process == nil {
+		s.lose(nil)
+		return
+	}
+	s.mu.Lock()
+	s.over = true // how it ends is not told
+	s.mu.Unlock()
+	s.process.stop()
+	<-s.gone
+}
+
+// exit says how the server ended, or nothing if nobody needed it any more. It is called once gone is closed.
 func (s *server) exit() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.reason == nil {
+		return ""
+	}
 	return functions.OneLine(s.reason)
 }
 
@@ -120,7 +177,75 @@ func (s *server) explain(ctx context.Context, err error) error {
 			s.lose(again)
 		}
 	}
+	if s.process != nil && errors.Is(err, functions.ErrUnavailable) && s.ends() {
+		err = fmt.Errorf("%w: %s ended during the call (%s); it is started again for the next one", functions.ErrUnavailable, s.url, s.exit())
+	}
 	return gpuv1.StatusOf(err)
+}
+
+// ends reports whether the process ends right now: a connection breaks a moment before.
+func (s *server) ends() bool {
+	select {
+	case <-s.gone:
+		return true
+	case <-time.After(crashDelay):
+		return false
+	}
+}
+
+func (s *server) isOver() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.over
+}
+
+// inTurn runs f when nobody else puts the server to sleep or wakes it.
+func (s *server) inTurn(ctx context.Context, f func() error) error {
+	select {
+	case <-s.turn:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { s.turn <- struct{}{} }()
+	return f()
+}
+
+// raise makes the server ready to be asked for a model.
+func (s *server) raise(ctx context.Context, id string) error {
+	return s.inTurn(ctx, func() error {
+		if s.isOver() {
+			return fmt.Errorf("%w: %s was stopped", functions.ErrUnavailable, s.url)
+		}
+		if s.parked {
+			if err := s.unpark(ctx); err != nil {
+				s.lose(err) // a new start is what is left
+				return err
+			}
+			s.parked = false
+		}
+		if err := s.client.Check(ctx); err != nil {
+			return err
+		}
+		s.awake[id] = true
+		return nil
+	})
+}
+
+// lower lets the server rest once none of its models is used. It is told so only if it is a process of ours: another may
+// have other callers.
+func (s *server) lower(ctx context.Context, id string) error {
+	return s.inTurn(ctx, func() error {
+		delete(s.awake, id)
+		if s.process == nil || len(s.awake) > 0 || s.parked {
+			return nil
+		}
+		if err := s.park(ctx); err != nil {
+			s.lose(err) // whether it sleeps is not known, and nobody uses it
+			return err
+		}
+		s.parked = true
+		return nil
+	})
 }
 
 // Describe implements [gpuv1.WorkerClient].
@@ -130,12 +255,12 @@ func (s *server) Describe(context.Context, *gpuv1.DescribeRequest, ...grpc.CallO
 
 // Load implements [gpuv1.WorkerClient]. Whether the server knows the model shows when that is asked.
 func (s *server) Load(ctx context.Context, req *gpuv1.LoadRequest, _ ...grpc.CallOption) (*gpuv1.LoadResponse, error) {
-	if err := s.client.Check(ctx); err != nil {
+	s.mu.Lock()
+	s.models[req.GetId()] = served{req.GetPath(), req.GetSlots()}
+	s.mu.Unlock()
+	if err := s.raise(ctx, req.GetId()); err != nil {
 		return nil, s.explain(ctx, err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.models[req.GetId()] = served{req.GetPath(), req.GetSlots()}
 	return &gpuv1.LoadResponse{Residency: &gpuv1.Residency{Slots: req.GetSlots()}}, nil
 }
 
@@ -143,7 +268,7 @@ func (s *server) Load(ctx context.Context, req *gpuv1.LoadRequest, _ ...grpc.Cal
 func (s *server) Wake(ctx context.Context, req *gpuv1.WakeRequest, _ ...grpc.CallOption) (*gpuv1.WakeResponse, error) {
 	m, err := s.model(req.GetId())
 	if err == nil {
-		err = s.client.Check(ctx)
+		err = s.raise(ctx, req.GetId())
 	}
 	if err != nil {
 		return nil, s.explain(ctx, err)
@@ -151,17 +276,27 @@ func (s *server) Wake(ctx context.Context, req *gpuv1.WakeRequest, _ ...grpc.Cal
 	return &gpuv1.WakeResponse{Residency: &gpuv1.Residency{Slots: m.slots}}, nil
 }
 
-// Park implements [gpuv1.WorkerClient]. The server may be somebody else's: it stays as it is.
-func (s *server) Park(_ context.Context, _ *gpuv1.ParkRequest, _ ...grpc.CallOption) (*gpuv1.ParkResponse, error) {
+// Park implements [gpuv1.WorkerClient].
+func (s *server) Park(ctx context.Context, req *gpuv1.ParkRequest, _ ...grpc.CallOption) (*gpuv1.ParkResponse, error) {
+	if err := s.lower(ctx, req.GetId()); err != nil {
+		return nil, s.explain(ctx, err)
+	}
 	return &gpuv1.ParkResponse{}, nil
 }
 
-// Unload implements [gpuv1.WorkerClient].
-func (s *server) Unload(_ context.Context, req *gpuv1.UnloadRequest, _ ...grpc.CallOption) (*gpuv1.UnloadResponse, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.models, req.GetId())
-	return &gpuv1.UnloadResponse{}, nil
+// Unload implements [gpuv1.WorkerClient]. With its last model a process of ours ends.
+func (s *server) Unload(ctx context.Context, req *gpuv1.UnloadRequest, _ ...grpc.CallOption) (*gpuv1.UnloadResponse, error) {
+	err := s.inTurn(ctx, func() error {
+		s.mu.Lock()
+		delete(s.models, req.GetId())
+		last := len(s.models) == 0
+		s.mu.Unlock()
+		if last && s.process != nil {
+			s.stop()
+		}
+		return nil
+	})
+	return &gpuv1.UnloadResponse{}, gpuv1.StatusOf(err)
 }
 
 // Forget implements [gpuv1.WorkerClient]. What a server keeps of a prompt is its own affair.

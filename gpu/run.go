@@ -130,7 +130,11 @@ func (r *Runtime) start(ctx context.Context, d *device) {
 	select {
 	case <-w.done:
 		r.lost(d, w)
-		r.cfg.Log.Error(d.String()+" ended", "err", w.exit())
+		if how := w.exit(); how != "" {
+			r.cfg.Log.Error(d.String()+" ended", "device", w.device, "err", how)
+		} else {
+			r.cfg.Log.Info(d.String()+" stopped", "device", w.device)
+		}
 	case <-ctx.Done():
 		<-r.done // so that calls end with that as their reason
 		w.stop()
@@ -171,7 +175,10 @@ func (r *Runtime) lostLocked(d *device, w *worker) {
 	if d.worker != w {
 		return
 	}
-	d.worker, d.phase, d.missing = nil, d.absent(), fmt.Errorf("%w: %s: %s", functions.ErrUnavailable, d, w.exit())
+	d.worker, d.phase = nil, phaseDown
+	if how := w.exit(); how != "" {
+		d.phase, d.missing = d.absent(), fmt.Errorf("%w: %s: %s", functions.ErrUnavailable, d, how)
+	}
 	for _, m := range d.models {
 		m.tier, m.slots, m.memBytes = TierCold, nil, 0
 	}
@@ -231,8 +238,10 @@ func (r *Runtime) raise(w *worker, m *model, do func() (*gpuv1.Residency, error)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	defer r.poke()
-	m.moving, m.why = false, err
-	if err != nil {
+	if m.moving = false; err != nil && w.ended() && w.exit() == "" {
+		return // nobody needed it a moment ago; those who wait get the next one
+	}
+	if m.why = err; err != nil {
 		m.fail(err)
 		return
 	}

@@ -13,13 +13,15 @@ import (
 
 // Runtime lends models to callers. Its methods may be called from many goroutines.
 type Runtime struct {
-	cfg     Config
-	policy  policy
-	local   *device        // this machine, the first of devices
-	changed chan struct{}  // holds one: something that decide looks at has changed
-	done    chan struct{}  // closed when Run ends
-	trial   chan struct{}  // holds one token: who took it may prepare a model
-	calls   sync.WaitGroup // answers and preparations under way; added to by enter
+	cfg    Config
+	policy policy
+	local  *device // this machine, the first of devices
+	// spawnServer starts the command of an endpoint.
+	spawnServer func(Endpoint) (*serving, error)
+	changed     chan struct{}  // holds one: something that decide looks at has changed
+	done        chan struct{}  // closed when Run ends
+	trial       chan struct{}  // holds one token: who took it may prepare a model
+	calls       sync.WaitGroup // answers and preparations under way; added to by enter
 
 	mu      sync.Mutex // guards the fields below, and all models
 	running bool       // Run was called
@@ -44,6 +46,7 @@ func New(cfg Config) *Runtime {
 	r.trial <- struct{}{}
 	r.local = &device{launch: r.launchProcess, check: r.cfg.Engine, slots: r.cfg.Slots}
 	r.devices = []*device{r.local}
+	r.spawnServer = r.spawnCommand
 	return r
 }
 

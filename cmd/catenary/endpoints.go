@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/catenary-run/catenary/gpu"
 	"github.com/catenary-run/catenary/gpu/openai"
+	"github.com/catenary-run/catenary/internal/project"
 	"github.com/catenary-run/catenary/internal/strictyaml"
 )
 
@@ -21,6 +23,10 @@ type endpoint struct {
 	KeyEnv  string `yaml:"key_env"`
 	KeyFile string `yaml:"key_file"`
 	Slots   int    `yaml:"slots"`
+
+	Command []string         `yaml:"command"`
+	Env     []string         `yaml:"env"`
+	Start   project.Duration `yaml:"start"`
 
 	Places strictyaml.Places `yaml:",pos"`
 }
@@ -42,7 +48,10 @@ func loadEndpoints(path string) ([]gpu.Endpoint, error) {
 	var faults []error
 	first := map[string]string{} // places by URL
 	for _, e := range file.Endpoints {
-		next := gpu.Endpoint{URL: e.URL, Key: openai.Key{Env: e.KeyEnv, File: e.KeyFile}, Slots: e.Slots}
+		next := gpu.Endpoint{
+			URL: e.URL, Key: openai.Key{Env: e.KeyEnv, File: e.KeyFile}, Slots: e.Slots,
+			Command: e.Command, Env: e.Env, StartLimit: time.Duration(e.Start),
+		}
 		if e.KeyFile != "" && !filepath.IsAbs(e.KeyFile) {
 			next.Key.File = filepath.Join(filepath.Dir(path), e.KeyFile)
 		}

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -37,11 +40,12 @@ chains:
 }
 
 // serveEndpoints starts a server with an endpoints file, the key in its environment, and no engine of its own.
-func serveEndpoints(t *testing.T, data, file string) *testkit.Server {
+func serveEndpoints(t *testing.T, data, file string, flags ...string) *testkit.Server {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "endpoints.yaml")
 	writeFile(t, path, file)
 	cmd := exec.Command(testkit.Catenary(t), "serve", "-v", "--addr", "127.0.0.1:0", "--data", data, "--endpoints", path)
+	cmd.Args = append(cmd.Args, flags...)
 	cmd.Env = append(os.Environ(), "TEST_MODEL_KEY="+endpointKey)
 	return testkit.ServeCmd(t, cmd)
 }
@@ -123,6 +127,65 @@ func TestEndpoints_DeployTriesThem(t *testing.T) {
 	}
 }
 
+// A server that the node knows how to start is started by need, stopped while nobody asks, said to have crashed, and gone
+// with the node.
+func TestEndpoints_Command(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := lis.Addr().String()
+	lis.Close()
+	url := "http://" + addr + "/v1"
+	dir := endpointProject(t, url)
+	s := serveEndpoints(t, t.TempDir(), fmt.Sprintf(`
+endpoints:
+  - url: %q
+    key_env: TEST_MODEL_KEY
+    command: [%q, endpoint, -addr, %q, -key-env, TEST_MODEL_KEY]
+    env: [TEST_MODEL_KEY]
+    start: 1m
+`, url, self, addr), "--idle", "300ms")
+	endpoints := func() (found []testkit.Process) {
+		for _, p := range s.Descendants(t) {
+			if slices.Contains(p.Args, "endpoint") {
+				found = append(found, p)
+			}
+		}
+		return found
+	}
+	if found := endpoints(); len(found) != 0 {
+		t.Errorf("started before anybody asked: %v", found)
+	}
+	testkit.Run(t, exitOK, "deploy", "--server", s.URL, dir)
+	if got, _ := testkit.Run(t, exitOK, "run", "--server", s.URL, "ask", "--in", asked("what colour is the sky")); !strings.Contains(got, "word word word") {
+		t.Errorf("the answer is %q", got)
+	}
+	if found := endpoints(); len(found) != 1 {
+		t.Errorf("processes: %v", found)
+	}
+	testkit.Eventually(t, "the model to be parked", func() bool { return pools(t, s).Models[0].Tier == "parked" })
+	r := post(t, s, "ask", "application/json", []byte(asked(openaitest.Crash)))
+	wantError(t, r, http.StatusServiceUnavailable, "unavailable", "answer", "model llm: ", "exit status 3: CUDA error")
+	if r := post(t, s, "ask", "application/json", []byte(asked("again"))); r.status != http.StatusOK {
+		t.Errorf("after the crash: %+v", r)
+	}
+	s.Stop(t) // and no child may be left
+	for _, line := range []string{"endpoint started", `line="started with key [key]"`, "endpoint ended"} {
+		if !strings.Contains(s.Talk(), line) {
+			t.Errorf("the log does not say %q", line)
+		}
+	}
+	if strings.Contains(s.Talk(), endpointKey) {
+		t.Error("the key is in the log")
+	}
+}
+
 // The faults of an endpoints file are told at the start, with their places.
 func TestEndpoints_File(t *testing.T) {
 	for _, tt := range []struct{ name, text, want string }{
@@ -130,6 +193,8 @@ func TestEndpoints_File(t *testing.T) {
 		{"no url", "endpoints:\n  - {slots: 3}\n", "e.yaml:2:5: url: write it as"},
 		{"two keys", "endpoints:\n  - {url: \"http://h/v1\", key_env: K, key_file: f}\n", "e.yaml:2:11: endpoint http://h/v1: a key is in a variable of the environment or in a file"},
 		{"slots", "endpoints:\n  - {url: \"http://h/v1\", slots: 65}\n", "e.yaml:2:11: endpoint http://h/v1: slots is not within"},
+		{"no command", "endpoints:\n  - {url: \"http://h/v1\", env: [A]}\n", "e.yaml:2:11: endpoint http://h/v1: it has no command that could be started"},
+		{"empty command", "endpoints:\n  - {url: \"http://h/v1\", command: [\"\"]}\n", "e.yaml:2:11: endpoint http://h/v1: its command is empty"},
 		{"twice", "endpoints:\n  - {url: \"http://h/v1\"}\n  - {url: \"http://h/v1\"}\n", "e.yaml:3:11: endpoint http://h/v1 is there twice: the first is at "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -33,7 +33,7 @@ type serveCmd struct {
 	Role      string        `default:"all" enum:"all,gateway,node" help:"all: doors, pools and models. gateway: doors only, with --node. node: pools and models only."`
 	Node      string        `placeholder:"URL" help:"The node that runs the functions, for --role gateway."`
 	LlamaLib  string        `type:"path" placeholder:"DIR" env:"CATENARY_LLAMA_LIB" help:"Folder of libllama, from npm's @node-llama-cpp/linux-x64. Without it models are unavailable."`
-	Endpoints string        `type:"path" placeholder:"FILE" env:"CATENARY_ENDPOINTS" help:"Keys of the servers that models of engine openai name."`
+	Endpoints string        `type:"path" placeholder:"FILE" env:"CATENARY_ENDPOINTS" help:"What this node knows of servers that models of engine openai name: keys, and commands that start them."`
 	Insecure  bool          `help:"Listen on an address that is not loopback. There are no keys yet: whoever reaches it may do everything."`
 	Idle      time.Duration `default:"5m" help:"How long unused instances and models are kept, where their manifests say nothing (${default})."`
 	Drain     time.Duration `default:"10s" help:"How long runs may go on after SIGTERM (${default})."`

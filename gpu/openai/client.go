@@ -2,6 +2,7 @@ package openai
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -110,10 +112,10 @@ func (c *Client) root() string { return strings.TrimSuffix(c.cfg.URL, "/v1") }
 // to be ready.
 func (c *Client) Check(ctx context.Context) error {
 	// Some servers list their models while they still load them.
-	if _, err := c.ask(ctx, http.MethodGet, c.root()+"/health"); err != nil && unready(err) {
+	if _, err := c.ask(ctx, http.MethodGet, c.root()+"/health", checkLimit); err != nil && unready(err) {
 		return c.explain(err)
 	}
-	list, err := c.ask(ctx, http.MethodGet, c.cfg.URL+"/models")
+	list, err := c.ask(ctx, http.MethodGet, c.cfg.URL+"/models", checkLimit)
 	switch status, _ := errors.AsType[*statusError](err); {
 	case status != nil && (status.code == http.StatusNotFound || status.code == http.StatusMethodNotAllowed):
 		return nil
@@ -126,15 +128,32 @@ func (c *Client) Check(ctx context.Context) error {
 	return nil
 }
 
+// Listens reports whether anybody takes connections at the URL. It says nothing to whoever does.
+func (c *Client) Listens(ctx context.Context) bool {
+	u, err := url.Parse(c.cfg.URL)
+	if err != nil {
+		return false
+	}
+	port := cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
+	ctx, cancel := context.WithTimeout(ctx, dialLimit)
+	defer cancel()
+	conn, err := c.cfg.Dial(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
+	if err != nil {
+		return false
+	}
+	_ = conn.Close() // nothing was said
+	return true
+}
+
 // unready reports whether err says that a server is not there, or not yet.
 func unready(err error) bool {
 	status, ok := errors.AsType[*statusError](err)
 	return !ok || status.code >= 500
 }
 
-// ask makes a request without a body, and returns the whole reply.
-func (c *Client) ask(ctx context.Context, method, url string) ([]byte, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, checkLimit, silence(checkLimit))
+// ask makes a request without a body, and returns the whole reply. The server may take limit for it.
+func (c *Client) ask(ctx context.Context, method, url string, limit time.Duration) ([]byte, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, silence(limit))
 	defer cancel()
 	res, err := c.send(ctx, method, url, nil)
 	if err != nil {

@@ -130,16 +130,12 @@ func errorText(body []byte) []byte {
 
 // excerpt returns text of the server in one line that is fit to be read, without the key, which some servers repeat.
 func (c *Client) excerpt(text []byte) string {
-	line := string(text)
-	if key, err := c.cfg.Key.read(); err == nil && key != "" {
-		line = strings.ReplaceAll(line, key, "[key]")
-	}
-	line = strings.Map(func(r rune) rune {
+	line := strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r
 		}
 		return ' '
-	}, strings.ToValidUTF8(line, ""))
+	}, strings.ToValidUTF8(c.cfg.Key.Redact(string(text)), ""))
 	line = strings.Join(strings.Fields(line), " ")
 	if len(line) > maxText {
 		line = strings.ToValidUTF8(line[:maxText], "") + "..."

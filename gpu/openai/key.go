@@ -47,6 +47,14 @@ func (k Key) read() (string, error) {
 	return text, nil
 }
 
+// Redact takes the key out of a text: some servers repeat it.
+func (k Key) Redact(text string) string {
+	if key, err := k.read(); err == nil && key != "" {
+		return strings.ReplaceAll(text, key, "[key]")
+	}
+	return text
+}
+
 func (k Key) String() string {
 	if k.Env != "" {
 		return "the environment variable " + k.Env

@@ -24,6 +24,7 @@ const (
 	Filter       = "filter the answer"
 	OneChunk     = "send text and finish at once, and close"
 	LateUsage    = "hang before what was counted"
+	Crash        = "crash" // of a process
 	// Status with a number after it is answered with that status.
 	Status = "status "
 )
@@ -82,6 +83,10 @@ var faults = map[string]func(*Server, http.ResponseWriter, *http.Request){
 	OneChunk: func(_ *Server, w http.ResponseWriter, _ *http.Request) {
 		head(w)
 		_ = send(w, `{"choices":[{"delta":{"content":"word"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3}}`)
+	},
+	Crash: func(s *Server, w http.ResponseWriter, r *http.Request) {
+		s.begin(w, r)
+		s.crash()
 	},
 	LateUsage: func(s *Server, w http.ResponseWriter, r *http.Request) {
 		head(w)

@@ -23,12 +23,15 @@ const Model = "tiny"
 
 // Server is the state of one server. Its fields are set before it is used.
 type Server struct {
-	Key       string        // that callers must have, if it is not empty
-	Words     int           // of an answer, unless max_tokens is less
-	TokenTime time.Duration // before each word
-	LoadTime  time.Duration // from the first request until it is ready, as llama-server says it
-	SleepMode bool          // has vLLM's /sleep, /wake_up and /is_sleeping
-	WakeFails bool          // and can't wake
+	Key        string        // that callers must have, if it is not empty
+	Words      int           // of an answer, unless max_tokens is less
+	TokenTime  time.Duration // before each word
+	LoadTime   time.Duration // from the first request until it is ready, as llama-server says it
+	SleepMode  bool          // has vLLM's /sleep, /wake_up and /is_sleeping
+	WakeFails  bool          // and can't wake
+	SleepHangs bool          // and does not answer when it is told to sleep
+
+	crash func() // ends the process that it is, if it is one
 
 	// Now counts the answers under way, Most how many there were at once, Sent the words that were written.
 	Now, Most, Sent, Requests atomic.Int64
@@ -55,6 +58,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.chat(w, r)
 	case r.Method == "POST" && s.SleepMode && r.URL.Path == "/sleep":
 		s.Sleeps.Add(1)
+		if s.SleepHangs {
+			<-r.Context().Done()
+			return
+		}
 		s.setSleeping(true)
 	case r.Method == "POST" && s.SleepMode && r.URL.Path == "/wake_up":
 		s.Wakes.Add(1)
