@@ -177,7 +177,8 @@ func (s *server) explain(ctx context.Context, err error) error {
 			s.lose(again)
 		}
 	}
-	if s.process != nil && errors.Is(err, functions.ErrUnavailable) && s.ends() {
+	broken := errors.Is(err, openai.ErrUnreachable) || errors.Is(err, openai.ErrCut) || s.isOver()
+	if s.process != nil && broken && s.ends() {
 		err = fmt.Errorf("%w: %s ended during the call (%s); it is started again for the next one", functions.ErrUnavailable, s.url, s.exit())
 	}
 	return gpuv1.StatusOf(err)
@@ -210,8 +211,8 @@ func (s *server) inTurn(ctx context.Context, f func() error) error {
 	return f()
 }
 
-// raise makes the server ready to be asked for a model.
-func (s *server) raise(ctx context.Context, id string) error {
+// raise makes the server ready to be asked for m.
+func (s *server) raise(ctx context.Context, id string, m served) error {
 	return s.inTurn(ctx, func() error {
 		if s.isOver() {
 			return fmt.Errorf("%w: %s was stopped", functions.ErrUnavailable, s.url)
@@ -227,6 +228,9 @@ func (s *server) raise(ctx context.Context, id string) error {
 			return err
 		}
 		s.awake[id] = true
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.models[id] = m
 		return nil
 	})
 }
@@ -255,10 +259,7 @@ func (s *server) Describe(context.Context, *gpuv1.DescribeRequest, ...grpc.CallO
 
 // Load implements [gpuv1.WorkerClient]. Whether the server knows the model shows when that is asked.
 func (s *server) Load(ctx context.Context, req *gpuv1.LoadRequest, _ ...grpc.CallOption) (*gpuv1.LoadResponse, error) {
-	s.mu.Lock()
-	s.models[req.GetId()] = served{req.GetPath(), req.GetSlots()}
-	s.mu.Unlock()
-	if err := s.raise(ctx, req.GetId()); err != nil {
+	if err := s.raise(ctx, req.GetId(), served{req.GetPath(), req.GetSlots()}); err != nil {
 		return nil, s.explain(ctx, err)
 	}
 	return &gpuv1.LoadResponse{Residency: &gpuv1.Residency{Slots: req.GetSlots()}}, nil
@@ -268,7 +269,7 @@ func (s *server) Load(ctx context.Context, req *gpuv1.LoadRequest, _ ...grpc.Cal
 func (s *server) Wake(ctx context.Context, req *gpuv1.WakeRequest, _ ...grpc.CallOption) (*gpuv1.WakeResponse, error) {
 	m, err := s.model(req.GetId())
 	if err == nil {
-		err = s.raise(ctx, req.GetId())
+		err = s.raise(ctx, req.GetId(), m)
 	}
 	if err != nil {
 		return nil, s.explain(ctx, err)

@@ -152,6 +152,18 @@ func TestServing_StartsOnDemand(t *testing.T) {
 	})
 }
 
+// The end of Run ends a start, too.
+func TestServing_EndOfRunDuringAStart(t *testing.T) {
+	fake := &fakeServing{startTime: time.Hour, server: plainServer}
+	supervised(t, fake, nil, func(t *testing.T, r far) {
+		time.AfterFunc(time.Minute, r.stop)
+		began := time.Now()
+		if _, _, err := answerOf(t.Context(), r.Runtime, r.llm, ask("hello")); !errors.Is(err, functions.ErrClosed) || time.Since(began) > 2*time.Minute {
+			t.Errorf("got %v after %v, want ErrClosed", err, time.Since(began))
+		}
+	})
+}
+
 // A server that does not get ready in time is ended, and asks politely first.
 func TestServing_StartLimit(t *testing.T) {
 	fake := &fakeServing{startTime: time.Hour, server: plainServer, deaf: true}
@@ -198,6 +210,10 @@ func TestServing_CrashFailsTheCallsInFlight(t *testing.T) {
 	fake := &fakeServing{server: func() *openaitest.Server { return &openaitest.Server{Words: 3, TokenTime: 10 * time.Second} }}
 	supervised(t, fake, nil, func(t *testing.T, r far) {
 		wantAnswer(t, r, "before")
+		began := time.Now()
+		if _, _, err := answerOf(t.Context(), r.Runtime, r.llm, ask(openaitest.Status+"500")); !errors.Is(err, functions.ErrUnavailable) || time.Since(began) > 0 {
+			t.Errorf("an error that is no crash: got %v after %v", err, time.Since(began))
+		}
 		var calls sync.WaitGroup
 		for range 3 {
 			calls.Go(func() {
@@ -313,6 +329,42 @@ func TestServing_ModelsShareAProcess(t *testing.T) {
 			t.Errorf("none is used: sleeping %v after %d starts", s.Sleeping(), fake.starts.Load())
 		}
 		wantAnswer(t, r, "woken")
+	})
+}
+
+// A model that could not be loaded does not keep its server alive.
+func TestServing_AFailedLoadHoldsNothing(t *testing.T) {
+	fake := &fakeServing{server: plainServer}
+	supervised(t, fake, nil, func(t *testing.T, r far) {
+		wantAnswer(t, r, "well")
+		s, _, _ := fake.state()
+		s.Unwell.Store(true)
+		if err := r.Wake(t.Context(), r.other); !errors.Is(err, functions.ErrUnavailable) || !strings.Contains(err.Error(), "unwell") {
+			t.Errorf("got %v", err)
+		}
+		s.Unwell.Store(false)
+		time.Sleep(2 * time.Hour)
+		if n := fake.live.Load(); n != 0 {
+			t.Errorf("%d processes live", n)
+		}
+	})
+}
+
+// Who asks for one model while the server is being ended, since nobody needed another, gets the next server.
+func TestServing_AskedWhileItEnds(t *testing.T) {
+	fake := &fakeServing{server: plainServer, deaf: true} // so that it takes its time
+	supervised(t, fake, nil, func(t *testing.T, r far) {
+		wantAnswer(t, r, "well")
+		time.Sleep(time.Minute + defaultPolicy.coldAfter + serverStopLimit/2)
+		if _, signals, _ := fake.state(); !slices.Contains(signals, syscall.SIGTERM) || fake.live.Load() != 1 {
+			t.Fatalf("it should be about to end: %d live after signals %v", fake.live.Load(), signals)
+		}
+		if err := r.Wake(t.Context(), r.other); err != nil {
+			t.Error(err)
+		}
+		if n := fake.starts.Load(); n != 2 {
+			t.Errorf("%d starts, want 2", n)
+		}
 	})
 }
 

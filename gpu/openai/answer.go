@@ -72,11 +72,11 @@ func (a *Answer) Recv() (Piece, error) {
 			a.last.PromptTokens, a.last.CachedTokens = a.prompt, a.cached
 			return *a.last, nil
 		case err == io.EOF || string(data) == end:
-			return Piece{}, a.client.failf(true, "the answer was cut off before its end")
+			return Piece{}, fmt.Errorf("%w: %s: %w before its end", functions.ErrUnavailable, a.client.cfg.URL, ErrCut)
 		case err != nil && a.ctx.Err() != nil:
 			return Piece{}, a.client.explain(broken(a.ctx, err))
 		case err != nil:
-			return Piece{}, a.client.failf(true, "the answer was cut off: %v", err)
+			return Piece{}, fmt.Errorf("%w: %s: %w: %v", functions.ErrUnavailable, a.client.cfg.URL, ErrCut, err)
 		}
 		piece, err := a.take(data)
 		if err != nil || piece.Text != "" {

@@ -15,8 +15,11 @@ import (
 	"github.com/catenary-run/catenary/functions"
 )
 
-// ErrUnreachable is wrapped by the error of a request that nobody answered: there is no server, or it hangs.
-var ErrUnreachable = errors.New("no answer")
+// Both are wrapped, beside [functions.ErrUnavailable], by errors that may mean that there is no server any more.
+var (
+	ErrUnreachable = errors.New("no answer")              // nobody is there, or it hangs
+	ErrCut         = errors.New("the answer was cut off") // the connection ended, or the server sent too much
+)
 
 const (
 	maxText  = 300      // bytes of a server's text in an error

@@ -31,6 +31,9 @@ type Server struct {
 	WakeFails  bool          // and can't wake
 	SleepHangs bool          // and does not answer when it is told to sleep
 
+	// Unwell is true while /health says that something is wrong.
+	Unwell atomic.Bool
+
 	crash func() // ends the process that it is, if it is one
 
 	// Now counts the answers under way, Most how many there were at once, Sent the words that were written.
@@ -49,6 +52,8 @@ type Server struct {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	loading := s.loading()
 	switch route := r.Method + " " + r.URL.Path; {
+	case route == "GET /health" && s.Unwell.Load():
+		fail(w, http.StatusServiceUnavailable, "unwell")
 	case route == "GET /health" && loading, route == "POST /v1/chat/completions" && loading:
 		fail(w, http.StatusServiceUnavailable, "Loading model")
 	case route == "GET /health":
