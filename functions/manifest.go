@@ -4,10 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -276,16 +274,17 @@ func (m *Model) Validate() error {
 // maxServed bounds a server's name for a model, which may be a path.
 const maxServed = 512
 
-// CheckURL returns an error wrapping [ErrInvalid] unless text is the URL of an API: http or https, a host, a path without a
-// slash at its end, and nothing that could hold a secret.
+// urlRE leaves no place for what could be secret. Package net/url would know more, and every guest would link it.
+var urlRE = regexp.MustCompile(`^https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~%-]+)*$`)
+
+// maxURL bounds a URL.
+const maxURL = 512
+
+// CheckURL returns an error wrapping [ErrInvalid] unless text is the URL of an API: http or https, a host, perhaps a path, and
+// nothing else.
 func CheckURL(text string) error {
-	const form = "write it as http://HOST:PORT/v1, without user, query or a slash at its end"
-	u, err := url.Parse(text)
-	switch {
-	case err != nil:
-		return fmt.Errorf("%w: url: %s", ErrInvalid, form) // err repeats the text
-	case u.Scheme != "http" && u.Scheme != "https", u.Host == "", u.User != nil, strings.ContainsAny(text, "?#"), strings.HasSuffix(text, "/"):
-		return fmt.Errorf("%w: url: %s", ErrInvalid, form)
+	if len(text) > maxURL || !urlRE.MatchString(text) {
+		return fmt.Errorf("%w: url: write it as http://HOST:PORT/v1, without user, query or a slash at its end", ErrInvalid) // text is not repeated
 	}
 	return nil
 }

@@ -179,7 +179,7 @@ func TestCheckURL(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", "h:80", "/v1", "ftp://h/v1", "http://", "http:///v1", "http://h/v1/", "http://h/", "http://u:secret@h/v1", "http://h/v1?key=secret",
-		"http://h/v1#secret", "http://h/\nsecret", "http://h:port/v1"} {
+		"http://h/v1#secret", "http://h/\nsecret", "http://h:port/v1", "http://h//v1", "http://h/v 1", "http://h/" + strings.Repeat("secret", 100)} {
 		if err := functions.CheckURL(bad); !errors.Is(err, functions.ErrInvalid) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%q: got %v, want ErrInvalid that repeats no part of it", bad, err)
 		}

@@ -177,6 +177,7 @@ func TestEndpoint_DiesAndComesBack(t *testing.T) {
 		if _, _, err := answerOf(t.Context(), r.Runtime, r.llm, ask("hello")); !errors.Is(err, functions.ErrUnavailable) || !functions.Retryable(err) {
 			t.Errorf("nobody is there: got %v, want ErrUnavailable", err)
 		}
+		synctest.Wait()
 		if st := statusOf(t, r.Runtime, r.llm); st.Tier != TierUnavailable || !strings.Contains(st.Why, "refused") {
 			t.Errorf("status %+v", st)
 		}

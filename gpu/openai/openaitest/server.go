@@ -150,7 +150,8 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 	}
 	s.Requests.Add(1)
 	now := s.Now.Add(1)
-	defer s.Now.Add(-1)
+	leave := sync.OnceFunc(func() { s.Now.Add(-1) })
+	defer leave()
 	for most := s.Most.Load(); now > most && !s.Most.CompareAndSwap(most, now); most = s.Most.Load() {
 	}
 	prompt := req.Messages[len(req.Messages)-1].Content
@@ -169,25 +170,29 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 	if req.MaxTokens > 0 {
 		words = min(words, req.MaxTokens)
 	}
-	s.answer(w, r, words, req.MaxTokens > 0 && words == req.MaxTokens, len(strings.Fields(prompt)))
+	if s.answer(w, r, words, req.MaxTokens > 0 && words == req.MaxTokens, len(strings.Fields(prompt))) {
+		leave() // before the caller knows
+		_ = send(w, "[DONE]")
+	}
 }
 
-// answer writes words as vLLM does: first a role, then words, then the finish, and last what was counted.
-func (s *Server) answer(w http.ResponseWriter, r *http.Request, words int, cut bool, prompt int) {
+// answer writes words as vLLM does: first a role, then words, then the finish, and last what was counted. It reports false
+// if the caller has gone.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, words int, cut bool, prompt int) bool {
 	head(w)
-	send(w, `{"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}`)
+	_ = send(w, `{"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}`)
 	for range words {
 		if !s.word(w, r) {
-			return
+			return false
 		}
 	}
 	finish := "stop"
 	if cut {
 		finish = "length"
 	}
-	send(w, fmt.Sprintf(`{"choices":[{"index":0,"delta":{},"finish_reason":%q}]}`, finish))
-	send(w, fmt.Sprintf(`{"choices":[],"usage":{"prompt_tokens":%d,"completion_tokens":%d,"prompt_tokens_details":{"cached_tokens":1}}}`, prompt, words))
-	send(w, "[DONE]")
+	_ = send(w, fmt.Sprintf(`{"choices":[{"index":0,"delta":{},"finish_reason":%q}]}`, finish))
+	_ = send(w, fmt.Sprintf(`{"choices":[],"usage":{"prompt_tokens":%d,"completion_tokens":%d,"prompt_tokens_details":{"cached_tokens":1}}}`, prompt, words))
+	return true
 }
 
 // word writes one, and reports false if the caller has gone.
