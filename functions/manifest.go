@@ -104,12 +104,22 @@ type Manifest struct {
 	Encoding string `json:"encoding,omitempty"`
 }
 
-// Model describes weights that the GPU runtime holds once for all callers.
+// The engines of a model.
+const (
+	EngineLlama  = "llama"  // a file, which the node's own worker loads
+	EngineOpenAI = "openai" // a server that speaks OpenAI's API
+)
+
+// Model describes weights that the GPU runtime holds once for all callers, or a model that a server holds for it.
 type Model struct {
 	Name   string `json:"name"`
-	Engine string `json:"engine"` // "llama"
-	File   Digest `json:"file"`
-	Size   int64  `json:"size"`
+	Engine string `json:"engine"`
+	File   Digest `json:"file,omitempty"` // of llama
+	Size   int64  `json:"size,omitempty"`
+	// URL of the server's API, such as http://127.0.0.1:8000/v1, and the name that the server has for the model. What is
+	// secret, or a node's own affair, is not here: keys, and how a server is started.
+	URL    string `json:"url,omitempty"`
+	Served string `json:"model,omitempty"`
 	// Context is the length of the model's context in tokens.
 	Context int `json:"context,omitempty"`
 	// Idle is how long the model stays on the device unused; zero takes the server's default.
@@ -231,14 +241,50 @@ func (m *Model) Validate() error {
 	if err := CheckName("model", m.Name); err != nil {
 		faults = append(faults, err)
 	}
-	if m.Engine != "llama" {
-		faults = append(faults, fmt.Errorf("%w: model %q: engine %q is unknown; use llama", ErrInvalid, m.Name, m.Engine))
+	fault := func(format string, args ...any) {
+		faults = append(faults, fmt.Errorf("%w: model %q: "+format, append([]any{ErrInvalid, m.Name}, args...)...))
 	}
-	if _, err := ParseDigest(string(m.File)); err != nil {
-		faults = append(faults, fmt.Errorf("model %q: file: %w", m.Name, err))
+	switch m.Engine {
+	case EngineLlama:
+		if _, err := ParseDigest(string(m.File)); err != nil {
+			fault("file: %v", err)
+		}
+		if m.URL != "" || m.Served != "" {
+			fault("url and model belong to engine openai only")
+		}
+	case EngineOpenAI:
+		if err := CheckURL(m.URL); err != nil {
+			fault("%v", err)
+		}
+		if m.Served == "" || len(m.Served) > maxServed {
+			fault("model is the name that the server has for it: 1 to %d bytes", maxServed)
+		}
+		if m.File != "" || m.Size != 0 || m.Context != 0 {
+			fault("file, size and context belong to engine llama only")
+		}
+	default:
+		fault("engine %q is unknown; use llama or openai", m.Engine)
 	}
 	if m.Size < 0 || m.Context < 0 || m.Idle < 0 {
-		faults = append(faults, fmt.Errorf("%w: model %q: size, context and idle must not be negative", ErrInvalid, m.Name))
+		fault("size, context and idle must not be negative")
 	}
 	return errors.Join(faults...)
+}
+
+// maxServed bounds a server's name for a model, which may be a path.
+const maxServed = 512
+
+// urlRE leaves no place for what could be secret. Package net/url would know more, and every guest would link it.
+var urlRE = regexp.MustCompile(`^https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~%-]+)*$`)
+
+// maxURL bounds a URL.
+const maxURL = 512
+
+// CheckURL returns an error wrapping [ErrInvalid] unless text is the URL of an API: http or https, a host, perhaps a path, and
+// nothing else.
+func CheckURL(text string) error {
+	if len(text) > maxURL || !urlRE.MatchString(text) {
+		return fmt.Errorf("%w: url: write it as http://HOST:PORT/v1, without user, query or a slash at its end", ErrInvalid) // text is not repeated
+	}
+	return nil
 }

@@ -151,11 +151,37 @@ func TestModel(t *testing.T) {
 	if err := json.Unmarshal(m.Canonical(), &back); err != nil || back.Digest() != m.Digest() || back.Ref() != m.Ref() {
 		t.Errorf("read again: %+v, %v", back, err)
 	}
-	bad := functions.Model{Name: "L", Engine: "torch", File: "x", Context: -1}
-	err := bad.Validate()
-	for _, want := range []string{`model name "L"`, `engine "torch"`, `digest "x"`, "must not be negative"} {
-		if !errors.Is(err, functions.ErrInvalid) || !strings.Contains(err.Error(), want) {
-			t.Errorf("no fault says %q: %v", want, err)
+	server := &functions.Model{Name: "llm", Engine: "openai", URL: "http://127.0.0.1:8000/v1", Served: "org/name"}
+	if err := server.Validate(); err != nil {
+		t.Error(err)
+	}
+	for _, tt := range []struct {
+		bad  functions.Model
+		want []string
+	}{
+		{functions.Model{Name: "L", Engine: "torch", Context: -1}, []string{`model name "L"`, `engine "torch"`, "must not be negative"}},
+		{functions.Model{Name: "m", Engine: "llama", File: "x", URL: "http://h/v1"}, []string{`digest "x"`, "url and model belong to engine openai"}},
+		{functions.Model{Name: "m", Engine: "openai", File: m.File}, []string{"url: write it as", "model is the name that the server has", "belong to engine llama"}},
+	} {
+		err := tt.bad.Validate()
+		for _, want := range tt.want {
+			if !errors.Is(err, functions.ErrInvalid) || !strings.Contains(err.Error(), want) {
+				t.Errorf("no fault says %q: %v", want, err)
+			}
+		}
+	}
+}
+
+func TestCheckURL(t *testing.T) {
+	for _, good := range []string{"http://127.0.0.1:8000/v1", "https://api.example.com/v1", "http://h", "http://[::1]:80/a/b"} {
+		if err := functions.CheckURL(good); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"", "h:80", "/v1", "ftp://h/v1", "http://", "http:///v1", "http://h/v1/", "http://h/", "http://u:secret@h/v1", "http://h/v1?key=secret",
+		"http://h/v1#secret", "http://h/\nsecret", "http://h:port/v1", "http://h//v1", "http://h/v 1", "http://h/" + strings.Repeat("secret", 100)} {
+		if err := functions.CheckURL(bad); !errors.Is(err, functions.ErrInvalid) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%q: got %v, want ErrInvalid that repeats no part of it", bad, err)
 		}
 	}
 }

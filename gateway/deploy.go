@@ -163,7 +163,9 @@ func (s *Server) checkBlobs(ctx context.Context, b *bundle) error {
 		check("function "+name, b.manifests[name].Artifact, 0)
 	}
 	for _, name := range slices.Sorted(maps.Keys(b.models)) {
-		check("model "+name, b.models[name].File, b.models[name].Size)
+		if m := b.models[name]; m.File != "" {
+			check("model "+name, m.File, m.Size)
+		}
 	}
 	return errors.Join(faults...)
 }

@@ -16,7 +16,7 @@ const (
 
 // Deployed returns what a node holds together with what is deployed and sleeps there without a trace, sorted by name
 // and version. Versions that were replaced, or refused by a deploy, are left out as far as nothing is left of them.
-// NoEngine is why no model can run, or nil: it stands for the models that nobody has asked for yet.
+// NoEngine is why no model's file can be loaded, or nil: it stands for the models that nobody has asked for yet.
 func (p Pools) Deployed(ctx context.Context, cat functions.Catalogue, noEngine error) (Pools, error) {
 	fns, err := versions(ctx, cat, functionPrefix)
 	if err != nil {
@@ -51,7 +51,7 @@ func (p Pools) Deployed(ctx context.Context, cat functions.Catalogue, noEngine e
 			return Pools{}, err
 		}
 		row := ModelPool{Name: m.Name, Digest: digest, Tier: tierCold}
-		if noEngine != nil {
+		if noEngine != nil && m.Engine == functions.EngineLlama {
 			row.Tier, row.Why = tierUnavailable, functions.OneLine(noEngine)
 		}
 		all.Models = append(all.Models, row)

@@ -53,11 +53,11 @@ func BenchmarkReal(b *testing.B) {
 		b.ReportAllocs()
 		var park, wake int64
 		for b.Loop() {
-			p, err := r.worker.client.Park(b.Context(), &gpuv1.ParkRequest{Id: string(llm.Digest)})
+			p, err := r.local.worker.client.Park(b.Context(), &gpuv1.ParkRequest{Id: string(llm.Digest)})
 			if err != nil {
 				b.Fatal(err)
 			}
-			w, err := r.worker.client.Wake(b.Context(), &gpuv1.WakeRequest{Id: string(llm.Digest)})
+			w, err := r.local.worker.client.Wake(b.Context(), &gpuv1.WakeRequest{Id: string(llm.Digest)})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os/exec"
 	"time"
 
@@ -44,6 +45,10 @@ type Config struct {
 	// Engine returns nil unless it is plain, without loading anything, that there is no engine: then it says why and what
 	// to do. It is asked before a worker is started and by Status, so it must be quick. Nil: only the worker knows.
 	Engine func() error
+	// Endpoints are what this node knows of servers that models name. Those that are not here need no key.
+	Endpoints []Endpoint
+	// Dial connects to endpoints. Nil takes the network.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Models tells what a reference stands for.
 	Models Source
 	// IdleAfter is how long a model stays awake unused, unless the model says otherwise. Zero takes DefaultIdleAfter.
@@ -80,6 +85,12 @@ func (c *Config) Validate() error {
 	fault(c.Threads < 0, "Threads is negative")
 	fault(c.Slots < 0 || c.Slots > maxSlots, fmt.Sprintf("Slots is not within 0 and %d", maxSlots))
 	fault(c.CacheBytes < 0, "CacheBytes is negative")
+	seen := map[string]bool{}
+	for _, e := range c.Endpoints {
+		faults = append(faults, e.Validate())
+		fault(seen[e.URL], "endpoint "+e.URL+" is there twice")
+		seen[e.URL] = true
+	}
 	return errors.Join(faults...)
 }
 
@@ -113,14 +124,14 @@ const (
 	TierHot         Tier = "hot"         // awake
 	TierParked      Tier = "parked"      // known to the worker, its memory freed
 	TierCold        Tier = "cold"        // not loaded
-	TierUnavailable Tier = "unavailable" // there is no engine
+	TierUnavailable Tier = "unavailable" // there is no engine, or the endpoint does not answer
 )
 
 // ModelStatus is what a person sees of one model.
 type ModelStatus struct {
 	Name    string
 	Version functions.Digest
-	// Device is empty until a worker has been started.
+	// Device is empty until a worker has been started; of an endpoint it is the URL.
 	Device string
 	Tier   Tier
 	// Leases counts the calls that have a slot, Queued those that wait for one.
@@ -135,6 +146,7 @@ type ModelStatus struct {
 	// WakeTime is what the last load or wake took from when it was asked for: the start of a worker is in it. It is zero
 	// before the first.
 	WakeTime time.Duration
-	// Why says what is wrong: why there is no engine, or why the last load failed. Empty if all is well.
+	// Why says what is wrong: why there is no engine, why an endpoint does not answer, or why the last load failed. Empty
+	// if all is well.
 	Why string
 }

@@ -1,7 +1,8 @@
 // Package gpu is the runtime that all callers of a node share for models: it holds each model once, lends its slots to
 // several calls at a time, and keeps it awake only while it is used. The serving process itself loads no engine; a child process
 // per device does (package gpu/worker), which this package starts, watches and brings back. CPU is a device like any
-// other, and the only one so far.
+// other, and the only one so far. A server that speaks OpenAI's API, an endpoint, is a device, too: its worker is the server,
+// and endpoint.go takes the calls of the worker's protocol for it (package gpu/openai).
 //
 // A [Runtime] answers Generate, EndSession, Wake, Prepare and Status; its Run does all work in the background. A [Source] tells it
 // what a reference stands for. A [ModelStatus] is what a person sees of one model.
@@ -32,6 +33,14 @@
 //
 // Whether there is an engine is looked up before a worker is started, and by Status and Unavailable: Config.Engine tells
 // what shows in the files, a worker the rest. A worker without an engine ends at once, and the next call may try another.
+//
+// An endpoint may have a command, which is the node's own configuration (serving.go): then its server is started by need,
+// as a worker is. It is parked, asleep by its own means or stopped, while none of its models is used, and ends when the last
+// of them is unloaded.
+//
+// An endpoint is checked before its models count as awake. One that answers nobody is given up: its models are unavailable,
+// calls are told why at once, and one of them looks again, at growing intervals. Its key is read for each request, and is
+// part of no model, message or log.
 //
 // Caveats:
 //   - Generate and Wake wait for Run; without it they end with their context.

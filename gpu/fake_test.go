@@ -306,7 +306,7 @@ func startFake(t testing.TB, f *fake, models Source, change func(*Config)) (r *R
 		change(&cfg)
 	}
 	r = New(cfg)
-	r.launch = f.launch
+	r.local.launch = f.launch
 	return r, run(t, r)
 }
 

@@ -14,6 +14,8 @@ type model struct {
 	ref  functions.Ref    // final
 	spec *functions.Model // final
 
+	device *device // final once the Runtime keeps the model
+
 	tier    Tier      // hot, parked or cold
 	moving  bool      // an action is under way
 	slots   []slot    // none unless hot
@@ -27,7 +29,7 @@ type model struct {
 	asked    time.Time     // since when somebody waits for it to wake; zero if nobody does
 	wakeTime time.Duration // from asked to hot, the last time: the worker's start is in it
 	why      error         // of the last load, if it failed
-	proven   bool          // a worker has loaded it
+	proven   bool          // a worker has loaded it, or an endpoint has answered Prepare
 
 	promptTokens, reusedTokens int64
 }

@@ -12,10 +12,10 @@ import (
 
 // Prepare proves that the model can answer, in a worker of its own: it loads the file and lets it decode one token. An
 // engine that a broken file takes down so takes nobody's calls along. It returns at once for a model that was loaded
-// before, and leaves the model cold. One preparation runs at a time.
+// before, and leaves the model cold. One preparation runs at a time. An endpoint is asked for one token, as any call asks.
 //
 // It returns an error wrapping [functions.ErrInvalid] if the file is broken, [functions.ErrNoDevice] if there is no
-// engine, [functions.ErrColdStart] if the worker did not start.
+// engine, [functions.ErrColdStart] if the worker did not start, and of an endpoint what Generate and its tokens return.
 func (r *Runtime) Prepare(ctx context.Context, ref functions.Ref) error {
 	if err := r.enter(); err != nil {
 		return fmt.Errorf("model %s: %w", ref.Name, err)
@@ -59,14 +59,17 @@ func (r *Runtime) prepare(ctx context.Context, ref functions.Ref) error {
 	if err != nil {
 		return err
 	}
+	if spec.Engine == functions.EngineOpenAI {
+		return r.prepareEndpoint(ctx, ref)
+	}
 	path, err := r.cfg.Models.ModelFile(ctx, spec)
 	if err != nil {
 		return err
 	}
-	if err := r.cfg.Engine(); err != nil {
+	if err := r.local.check(); err != nil {
 		return err
 	}
-	w, err := r.launch(ctx)
+	w, err := r.local.launch(ctx)
 	if err != nil {
 		return fmt.Errorf("%w: model worker: %w", functions.ErrColdStart, err)
 	}
@@ -74,7 +77,7 @@ func (r *Runtime) prepare(ctx context.Context, ref functions.Ref) error {
 	if w.unavailable != "" {
 		return noEngine(w)
 	}
-	m = &model{ref: ref, spec: spec, tier: TierCold}
+	m = &model{ref: ref, spec: spec, device: r.local, tier: TierCold}
 	if err := try(ctx, w, r.loadRequest(m, path)); err != nil {
 		return err
 	}
@@ -82,6 +85,25 @@ func (r *Runtime) prepare(ctx context.Context, ref functions.Ref) error {
 	r.mu.Lock()
 	m.proven = true
 	r.mu.Unlock()
+	return nil
+}
+
+// prepareEndpoint asks an endpoint's model for one token.
+func (r *Runtime) prepareEndpoint(ctx context.Context, ref functions.Ref) error {
+	tokens, err := r.Generate(ctx, ref, functions.Generation{Messages: []functions.Message{{Role: "user", Content: "hello"}}, MaxTokens: 1})
+	if err != nil {
+		return err
+	}
+	defer tokens.Close()
+	for err == nil {
+		_, err = tokens.Recv(ctx)
+	}
+	if err != io.EOF {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.models[ref.Digest].proven = true
 	return nil
 }
 

@@ -48,33 +48,43 @@ func (r *Runtime) Run(ctx context.Context) error {
 }
 
 // step decides once and does what needs no waiting. It returns the rest, one func per action, and when to decide again.
-func (r *Runtime) step(now time.Time) (time.Time, []func(context.Context)) {
+func (r *Runtime) step(now time.Time) (next time.Time, todo []func(context.Context)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.worker != nil && r.worker.ended() {
-		r.lostLocked(r.worker)
+	for _, d := range r.devices {
+		at, more := r.stepDevice(d, now)
+		if next.IsZero() || !at.IsZero() && at.Before(next) {
+			next = at
+		}
+		todo = append(todo, more...)
 	}
-	models := make([]*model, 0, len(r.models))
-	seen := observed{worker: r.phase}
-	for _, m := range r.models {
+	return next, todo
+}
+
+// stepDevice is step for one device. mu is held.
+func (r *Runtime) stepDevice(dev *device, now time.Time) (time.Time, []func(context.Context)) {
+	if dev.worker != nil && dev.worker.ended() {
+		r.lostLocked(dev, dev.worker)
+	}
+	seen := observed{worker: dev.phase}
+	for _, m := range dev.models {
 		m.noteWait(now)
-		models = append(models, m)
 		seen.models = append(seen.models, m.view(r.cfg.IdleAfter))
 	}
 	var d decision
-	r.state, d = decide(r.policy, seen, r.state, now)
+	dev.state, d = decide(r.policy, seen, dev.state, now)
 
 	var todo []func(context.Context)
 	if d.start {
-		r.phase = phaseStarting
-		todo = append(todo, r.start)
+		dev.phase = phaseStarting
+		todo = append(todo, func(ctx context.Context) { r.start(ctx, dev) })
 	}
-	w := r.worker
+	w := dev.worker
 	move := func(m *model, do func(context.Context, *worker, *model)) {
 		m.moving = true
 		todo = append(todo, func(ctx context.Context) { do(ctx, w, m) })
 	}
-	for i, m := range models {
+	for i, m := range dev.models {
 		switch d.models[i] {
 		case actLoad:
 			move(m, r.load)
@@ -87,40 +97,44 @@ func (r *Runtime) step(now time.Time) (time.Time, []func(context.Context)) {
 		case actServe:
 			m.serve(w, now)
 		case actRefuse:
-			m.fail(m.errorf("%w", r.missing))
+			m.fail(m.errorf("%w", dev.missing))
 		}
 	}
 	return d.next, todo
 }
 
 // start launches a worker and watches it until it ends. A worker without an engine is of no use and ends at once.
-func (r *Runtime) start(ctx context.Context) {
-	if err := r.cfg.Engine(); err != nil {
-		r.notStarted(phaseDown, false, err)
+func (r *Runtime) start(ctx context.Context, d *device) {
+	if err := d.check(); err != nil {
+		r.notStarted(d, phaseDown, false, err)
 		return
 	}
 	began := time.Now()
-	w, err := r.launch(ctx)
+	w, err := d.launch(ctx)
 	if err != nil {
-		r.notStarted(phaseDown, true, fmt.Errorf("%w: model worker: %w", functions.ErrColdStart, err))
-		r.cfg.Log.Error("model worker did not start", "err", err)
+		r.notStarted(d, d.absent(), true, fmt.Errorf("%w: %s: %w", functions.ErrColdStart, d, err))
+		r.cfg.Log.Error(d.String()+" did not start", "err", err)
 		return
 	}
 	if w.unavailable != "" {
-		r.notStarted(phaseMissing, true, noEngine(w))
+		r.notStarted(d, phaseMissing, true, noEngine(w))
 		r.cfg.Log.Warn("models are unavailable", "err", w.unavailable)
 		w.stop()
 		return
 	}
 	r.mu.Lock()
-	r.phase, r.worker, r.device = phaseUp, w, w.device
+	d.phase, d.worker, d.name = phaseUp, w, w.device
 	r.mu.Unlock()
 	r.poke()
-	r.cfg.Log.Info("model worker started", "device", w.device, "engine", w.version, "dur", time.Since(began))
+	r.cfg.Log.Info(d.String()+" started", "device", w.device, "engine", w.version, "dur", time.Since(began))
 	select {
 	case <-w.done:
-		r.lost(w)
-		r.cfg.Log.Error("model worker ended", "err", w.exit())
+		r.lost(d, w)
+		if how := w.exit(); how != "" {
+			r.cfg.Log.Error(d.String()+" ended", "device", w.device, "err", how)
+		} else {
+			r.cfg.Log.Info(d.String()+" stopped", "device", w.device)
+		}
 	case <-ctx.Done():
 		<-r.done // so that calls end with that as their reason
 		w.stop()
@@ -129,13 +143,13 @@ func (r *Runtime) start(ctx context.Context) {
 
 // notStarted fails everyone who waits: there is no worker, and err says why. One that was tried counts as an end that
 // came too soon.
-func (r *Runtime) notStarted(phase phase, tried bool, err error) {
+func (r *Runtime) notStarted(d *device, phase phase, tried bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	defer r.poke()
-	r.phase, r.missing = phase, err
-	r.state.alive = tried
-	for _, m := range r.models {
+	d.phase, d.missing = phase, err
+	d.state.alive = tried
+	for _, m := range d.models {
 		m.fail(m.errorf("%w", err))
 	}
 }
@@ -147,24 +161,27 @@ func (r *Runtime) finished(l *lease, took spent) {
 	defer r.mu.Unlock()
 	l.whole = true
 	l.model.costs.Measured(took.first, took.rest, took.tokens)
-	if r.worker == l.worker {
-		r.state = r.state.served()
+	if d := l.model.device; d.worker == l.worker {
+		d.state = d.state.served()
 	}
 }
 
-// lost notes that w has ended: every model is cold. It does nothing if that is known.
-func (r *Runtime) lost(w *worker) {
+// lost notes that w, the worker of d, has ended: every model there is cold. It does nothing if that is known.
+func (r *Runtime) lost(d *device, w *worker) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.lostLocked(w)
+	r.lostLocked(d, w)
 }
 
-func (r *Runtime) lostLocked(w *worker) {
-	if r.worker != w {
+func (r *Runtime) lostLocked(d *device, w *worker) {
+	if d.worker != w {
 		return
 	}
-	r.worker, r.phase = nil, phaseDown
-	for _, m := range r.models {
+	d.worker, d.phase = nil, phaseDown
+	if how := w.exit(); how != "" {
+		d.phase, d.missing = d.absent(), fmt.Errorf("%w: %s: %s", functions.ErrUnavailable, d, how)
+	}
+	for _, m := range d.models {
 		m.tier, m.slots, m.memBytes = TierCold, nil, 0
 	}
 	r.poke()
@@ -172,7 +189,7 @@ func (r *Runtime) lostLocked(w *worker) {
 
 func (r *Runtime) load(ctx context.Context, w *worker, m *model) {
 	r.raise(w, m, func() (*gpuv1.Residency, error) {
-		path, err := r.cfg.Models.ModelFile(ctx, m.spec)
+		path, err := r.path(ctx, m.spec)
 		if err != nil {
 			return nil, m.errorf("%w", err)
 		}
@@ -184,20 +201,28 @@ func (r *Runtime) load(ctx context.Context, w *worker, m *model) {
 	})
 }
 
+// path returns what a worker loads a model from: a file, or at a server its name there.
+func (r *Runtime) path(ctx context.Context, m *functions.Model) (string, error) {
+	if m.Engine == functions.EngineOpenAI {
+		return m.Served, nil
+	}
+	return r.cfg.Models.ModelFile(ctx, m)
+}
+
 func (r *Runtime) loadRequest(m *model, path string) *gpuv1.LoadRequest {
 	return &gpuv1.LoadRequest{
 		Id:      string(m.ref.Digest),
 		Path:    path,
 		Context: int32(min(m.spec.Context, 1<<30)),
 		Threads: int32(r.cfg.Threads),
-		Slots:   int32(r.cfg.Slots), CacheBytes: r.cfg.CacheBytes,
+		Slots:   int32(m.device.slots), CacheBytes: r.cfg.CacheBytes,
 	}
 }
 
 func (r *Runtime) wake(ctx context.Context, w *worker, m *model) {
 	r.raise(w, m, func() (*gpuv1.Residency, error) {
 		// The worker reads the file again. Whoever has it knows whether it is still what was loaded.
-		if _, err := r.cfg.Models.ModelFile(ctx, m.spec); err != nil {
+		if _, err := r.path(ctx, m.spec); err != nil {
 			return nil, m.errorf("%w", err)
 		}
 		res, err := w.client.Wake(ctx, &gpuv1.WakeRequest{Id: string(m.ref.Digest)})
@@ -215,15 +240,17 @@ func (r *Runtime) raise(w *worker, m *model, do func() (*gpuv1.Residency, error)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	defer r.poke()
-	m.moving, m.why = false, err
-	if err != nil {
+	if m.moving = false; err != nil && w.ended() && w.exit() == "" {
+		return // nobody needed it a moment ago; those who wait get the next one
+	}
+	if m.why = err; err != nil {
 		m.fail(err)
 		return
 	}
-	if r.worker != w {
+	if m.device.worker != w {
 		return // it ended right after its answer; those who wait get the next one
 	}
-	m.proven = true
+	m.proven = m.proven || m.device == r.local
 	now := time.Now()
 	if !m.asked.IsZero() {
 		began = m.asked
@@ -262,7 +289,7 @@ func (r *Runtime) lower(ctx context.Context, w *worker, m *model, to Tier, do fu
 		r.cfg.Log.Error("model stays as it is", "model", m.ref.Name, "tier", to, "err", err)
 		return
 	}
-	if r.worker == w {
+	if m.device.worker == w {
 		m.tier, m.slots, m.memBytes = to, nil, 0
 		r.cfg.Log.Info("model "+string(to), "model", m.ref.Name)
 	}

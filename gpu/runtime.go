@@ -16,22 +16,19 @@ type Runtime struct {
 	cfg     Config
 	policy  policy
 	metrics *metrics
-	// launch starts a worker and returns it once it answers.
-	launch  func(ctx context.Context) (*worker, error)
-	changed chan struct{}  // holds one: something that decide looks at has changed
-	done    chan struct{}  // closed when Run ends
-	trial   chan struct{}  // holds one token: who took it may prepare a model
-	calls   sync.WaitGroup // answers and preparations under way; added to by enter
+	local   *device // this machine, the first of devices
+	// spawnServer starts the command of an endpoint.
+	spawnServer func(Endpoint) (*serving, error)
+	changed     chan struct{}  // holds one: something that decide looks at has changed
+	done        chan struct{}  // closed when Run ends
+	trial       chan struct{}  // holds one token: who took it may prepare a model
+	calls       sync.WaitGroup // answers and preparations under way; added to by enter
 
 	mu      sync.Mutex // guards the fields below, and all models
 	running bool       // Run was called
 	closed  bool       // Run has ended or is about to
 	models  map[functions.Digest]*model
-	phase   phase
-	worker  *worker // set while phase is up
-	missing error   // why there is no engine, while phase is missing
-	device  string  // of the last worker
-	state   state   // decide's
+	devices []*device
 }
 
 // New returns a runtime that does nothing until Run is called. It panics if cfg is not valid.
@@ -49,7 +46,9 @@ func New(cfg Config) *Runtime {
 		models:  map[functions.Digest]*model{},
 	}
 	r.trial <- struct{}{}
-	r.launch = r.launchProcess
+	r.local = &device{launch: r.launchProcess, check: r.cfg.Engine, slots: r.cfg.Slots}
+	r.devices = []*device{r.local}
+	r.spawnServer = r.spawnCommand
 	return r
 }
 
@@ -58,8 +57,9 @@ func New(cfg Config) *Runtime {
 // the tokens. When ctx ends, so does the answer.
 //
 // It returns an error wrapping [functions.ErrQueueFull] if too many calls wait, or so many that this one can't finish before
-// the deadline of ctx, [functions.ErrNoDevice] if there is no
-// engine, [functions.ErrInvalid] if the model's file is broken, [functions.ErrColdStart] if the worker did not start.
+// the deadline of ctx, [functions.ErrNoDevice] if there is no engine, [functions.ErrInvalid] if the model's file is broken,
+// [functions.ErrColdStart] if the worker did not start, and [functions.ErrUnavailable] if a server does not answer or not as
+// it should.
 func (r *Runtime) Generate(ctx context.Context, ref functions.Ref, req functions.Generation) (functions.Tokens, error) {
 	m, err := r.model(ctx, ref)
 	if err != nil {
@@ -81,29 +81,18 @@ func (r *Runtime) Wake(ctx context.Context, ref functions.Ref) error {
 	return r.awaitHot(ctx, m)
 }
 
-// Unavailable returns nil if there may be an engine. Otherwise it wraps [functions.ErrNoDevice] and says why there is none;
-// what a model that nobody has asked for yet, and so has no status, could say of itself.
+// Unavailable returns nil if there may be an engine for files. Otherwise it wraps [functions.ErrNoDevice] and says why there
+// is none; what a model that nobody has asked for yet, and so has no status, could say of itself.
 func (r *Runtime) Unavailable() error {
-	plain := r.cfg.Engine()
+	plain := r.local.check()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.unavailable(plain)
-}
-
-// unavailable is Unavailable, given what Config.Engine says. mu is held.
-func (r *Runtime) unavailable(plain error) error {
-	switch r.phase {
-	case phaseUp:
-		return nil // it has one, whatever became of its files
-	case phaseMissing:
-		return cmp.Or(plain, r.missing)
-	}
-	return plain
+	return r.local.unavailable(plain)
 }
 
 // Status returns every model that was asked for since the start, sorted by name and version.
 func (r *Runtime) Status() []ModelStatus {
-	plain := r.cfg.Engine()
+	plain := r.local.check()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	list := make([]ModelStatus, 0, len(r.models))
@@ -111,7 +100,7 @@ func (r *Runtime) Status() []ModelStatus {
 		s := ModelStatus{
 			Name:     m.ref.Name,
 			Version:  m.ref.Digest,
-			Device:   r.device,
+			Device:   m.device.name,
 			Tier:     m.tier,
 			Queued:   len(m.callers),
 			MemBytes: m.memBytes,
@@ -130,7 +119,11 @@ func (r *Runtime) Status() []ModelStatus {
 		if m.why != nil {
 			s.Why = functions.OneLine(m.why)
 		}
-		if err := r.unavailable(plain); err != nil {
+		var here error // of files
+		if m.device == r.local {
+			here = plain
+		}
+		if err := m.device.unavailable(here); err != nil {
 			s.Tier, s.Why = TierUnavailable, functions.OneLine(err)
 		}
 		list = append(list, s)
@@ -163,6 +156,8 @@ func (r *Runtime) keep(m *model) *model {
 	if first := r.models[m.ref.Digest]; first != nil {
 		return first
 	}
+	m.device = r.deviceOf(m.spec.URL)
+	m.device.models = append(m.device.models, m)
 	r.models[m.ref.Digest] = m
 	return m
 }

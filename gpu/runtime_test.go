@@ -16,11 +16,13 @@ import (
 
 	"github.com/catenary-run/catenary/functions"
 	"github.com/catenary-run/catenary/gpu/llama"
+	"github.com/catenary-run/catenary/gpu/openai/openaitest"
 	gpuworker "github.com/catenary-run/catenary/gpu/worker"
 	"github.com/catenary-run/catenary/internal/testkit"
 )
 
-// TestMain is the worker too, and a server: the tests start this binary again with either word as its first argument.
+// TestMain is the worker, a server and an endpoint, too: the tests start this binary again with such a word as its first
+// argument.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
@@ -28,6 +30,10 @@ func TestMain(m *testing.M) {
 			os.Exit(workerMain(os.Args[2:]))
 		case "server":
 			os.Exit(serverMain(os.Args[2:]))
+		case "endpoint":
+			os.Exit(openaitest.Main(os.Args[2:]))
+		case "host":
+			os.Exit(hostMain(os.Args[2:]))
 		}
 	}
 	os.Exit(m.Run())

@@ -81,7 +81,7 @@ func (r *Runtime) EndSession(session string) {
 func (r *Runtime) forgetLocked(m *model, i int) {
 	req := &gpuv1.ForgetRequest{Id: string(m.ref.Digest), Slot: int32(i), Session: m.slots[i].session}
 	m.slots[i] = slot{lastUse: time.Now()}
-	w := r.worker
+	w := m.device.worker
 	if w == nil || r.closed {
 		return // it has gone or is about to, with all that it knows
 	}

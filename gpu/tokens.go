@@ -174,7 +174,7 @@ func (r *Runtime) explain(ctx context.Context, w *worker, m *model, err error) e
 	}
 	w.kill()
 	<-w.done
-	r.lost(w)
+	r.lost(m.device, w)
 	return m.errorf("%w: the model worker ended during the call (%s); it is started again for the next one", functions.ErrUnavailable, w.exit())
 }
 

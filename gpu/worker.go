@@ -13,7 +13,7 @@ type worker struct {
 	unavailable string // why there is no engine; empty if there is one
 
 	done   chan struct{} // closed when it has ended and everything of it is gone
-	exit   func() string // how it ended; only after done
+	exit   func() string // how it ended, or nothing if nobody needed it any more; only after done
 	killed func() bool   // it was ended from outside, so not by what it did; only after done
 	stop   func()        // asks it to end, ends it if it does not, and returns after done
 	kill   func()        // ends it at once, without waiting

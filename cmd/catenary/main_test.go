@@ -17,16 +17,20 @@ import (
 
 	"github.com/catenary-run/catenary/cmd/catenary/testdata/contract"
 	catenaryv1 "github.com/catenary-run/catenary/gateway/catenary/v1"
+	"github.com/catenary-run/catenary/gpu/openai/openaitest"
 	"github.com/catenary-run/catenary/internal/testkit"
 	"github.com/catenary-run/catenary/sdk/client"
 )
 
-// The tests here run the real binary, built without the race detector, over loopback.
+// The tests here run the real binary, built without the race detector, over loopback. Their own binary is an endpoint, too.
 
 func TestMain(m *testing.M) {
 	if runtime.GOOS != "linux" {
 		fmt.Println("these tests run plugins and read /proc: Linux only")
 		os.Exit(0)
+	}
+	if len(os.Args) > 1 && os.Args[1] == "endpoint" {
+		os.Exit(openaitest.Main(os.Args[2:]))
 	}
 	code := m.Run()
 	testkit.RemoveCatenary()

@@ -27,20 +27,21 @@ import (
 )
 
 type serveCmd struct {
-	Addr     string        `default:"127.0.0.1:8372" placeholder:"HOST:PORT" help:"Where to listen (${default}). Port 0 takes a free one."`
-	Data     string        `type:"path" placeholder:"DIR" env:"CATENARY_DATA" help:"Folder for the store and the caches. Default: catenary in the user's data folder."`
-	Store    string        `placeholder:"URL" env:"CATENARY_STORE" help:"Where catalogue and blobs are: a folder, or redis://HOST:PORT/DB. Default: in the data folder."`
-	Role     string        `default:"all" enum:"all,gateway,node" help:"all: doors, pools and models. gateway: doors only, with --node. node: pools and models only."`
-	Node     string        `placeholder:"URL" help:"The node that runs the functions, for --role gateway."`
-	LlamaLib string        `type:"path" placeholder:"DIR" env:"CATENARY_LLAMA_LIB" help:"Folder of libllama, from npm's @node-llama-cpp/linux-x64. Without it models are unavailable."`
-	Insecure bool          `help:"Listen on an address that is not loopback. There are no keys yet: whoever reaches it may do everything."`
-	Idle     time.Duration `default:"5m" help:"How long unused instances and models are kept, where their manifests say nothing (${default})."`
-	Drain    time.Duration `default:"10s" help:"How long runs may go on after SIGTERM (${default})."`
-	Timeout  time.Duration `default:"60s" help:"The longest that a run may take whose answer is one message (${default})."`
-	Silence  time.Duration `default:"5m" help:"The longest that a stream may go without an item, in or out (${default})."`
-	Origin   []string      `placeholder:"URL" help:"Pages of these origins, such as https://app.example.com, may open WebSockets, too."`
-	MaxBody  size          `default:"32MiB" placeholder:"SIZE" help:"The largest request body (${default}). Blobs have a limit of their own."`
-	MaxMem   size          `default:"0B" placeholder:"SIZE" help:"Memory for what functions leave parked; 0B is a quarter of the machine's."`
+	Addr      string        `default:"127.0.0.1:8372" placeholder:"HOST:PORT" help:"Where to listen (${default}). Port 0 takes a free one."`
+	Data      string        `type:"path" placeholder:"DIR" env:"CATENARY_DATA" help:"Folder for the store and the caches. Default: catenary in the user's data folder."`
+	Store     string        `placeholder:"URL" env:"CATENARY_STORE" help:"Where catalogue and blobs are: a folder, or redis://HOST:PORT/DB. Default: in the data folder."`
+	Role      string        `default:"all" enum:"all,gateway,node" help:"all: doors, pools and models. gateway: doors only, with --node. node: pools and models only."`
+	Node      string        `placeholder:"URL" help:"The node that runs the functions, for --role gateway."`
+	LlamaLib  string        `type:"path" placeholder:"DIR" env:"CATENARY_LLAMA_LIB" help:"Folder of libllama, from npm's @node-llama-cpp/linux-x64. Without it models are unavailable."`
+	Endpoints string        `type:"path" placeholder:"FILE" env:"CATENARY_ENDPOINTS" help:"What this node knows of servers that models of engine openai name: keys, and commands that start them."`
+	Insecure  bool          `help:"Listen on an address that is not loopback. There are no keys yet: whoever reaches it may do everything."`
+	Idle      time.Duration `default:"5m" help:"How long unused instances and models are kept, where their manifests say nothing (${default})."`
+	Drain     time.Duration `default:"10s" help:"How long runs may go on after SIGTERM (${default})."`
+	Timeout   time.Duration `default:"60s" help:"The longest that a run may take whose answer is one message (${default})."`
+	Silence   time.Duration `default:"5m" help:"The longest that a stream may go without an item, in or out (${default})."`
+	Origin    []string      `placeholder:"URL" help:"Pages of these origins, such as https://app.example.com, may open WebSockets, too."`
+	MaxBody   size          `default:"32MiB" placeholder:"SIZE" help:"The largest request body (${default}). Blobs have a limit of their own."`
+	MaxMem    size          `default:"0B" placeholder:"SIZE" help:"Memory for what functions leave parked; 0B is a quarter of the machine's."`
 }
 
 // size is a count of bytes on the command line.
@@ -180,11 +181,16 @@ func (c *serveCmd) newNode(log *slog.Logger, data string, st *store.Store, metri
 	if err != nil {
 		return nil, err
 	}
+	endpoints, err := loadEndpoints(c.Endpoints)
+	if err != nil {
+		return nil, err
+	}
 	models := gpu.New(gpu.Config{
 		Command:   func() *exec.Cmd { return exec.Command(self, "worker") },
 		Dir:       filepath.Join(data, "gpu"),
 		LlamaLib:  c.LlamaLib,
 		Engine:    func() error { return llama.Check(c.LlamaLib) },
+		Endpoints: endpoints,
 		Models:    records{st},
 		IdleAfter: c.Idle,
 		Log:       log,

@@ -130,7 +130,7 @@ func (x *DescribeResponse) GetUnavailable() string {
 type LoadRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`                                    // the model's digest
-	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`                                // a local GGUF file
+	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`                                // a local GGUF file; at an endpoint, the name that it has for the model
 	Context       int32                  `protobuf:"varint,3,opt,name=context,proto3" json:"context,omitempty"`                         // tokens; 0: the model's own
 	Threads       int32                  `protobuf:"varint,4,opt,name=threads,proto3" json:"threads,omitempty"`                         // 0: 1
 	Slots         int32                  `protobuf:"varint,5,opt,name=slots,proto3" json:"slots,omitempty"`                             // generations at the same time; 0: 1
@@ -528,8 +528,8 @@ type GenerateResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Text          string                 `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
 	Finish        string                 `protobuf:"bytes,2,opt,name=finish,proto3" json:"finish,omitempty"`                                  // set on the last: "stop" or "length"
-	PromptTokens  int32                  `protobuf:"varint,3,opt,name=prompt_tokens,json=promptTokens,proto3" json:"prompt_tokens,omitempty"` // set on the first
-	ReusedTokens  int32                  `protobuf:"varint,4,opt,name=reused_tokens,json=reusedTokens,proto3" json:"reused_tokens,omitempty"` // set on the first: how many of them the slot had read before
+	PromptTokens  int32                  `protobuf:"varint,3,opt,name=prompt_tokens,json=promptTokens,proto3" json:"prompt_tokens,omitempty"` // set once: on the first, or, by an endpoint that counts them, on the last
+	ReusedTokens  int32                  `protobuf:"varint,4,opt,name=reused_tokens,json=reusedTokens,proto3" json:"reused_tokens,omitempty"` // set with them: how many of them the slot had read before
 	DeviceNanos   int64                  `protobuf:"varint,5,opt,name=device_nanos,json=deviceNanos,proto3" json:"device_nanos,omitempty"`    // that the device was at work for this call since the last message: on the first, the prompt is in it
 	Batch         int32                  `protobuf:"varint,6,opt,name=batch,proto3" json:"batch,omitempty"`                                   // how many generations were decoded together with this one, itself among them
 	unknownFields protoimpl.UnknownFields

@@ -137,7 +137,7 @@ func (c *call) start() error {
 			return err
 		}
 	}
-	g, err := m.Start(c.slot, generation(c.req))
+	g, err := m.Start(c.slot, c.req.Generation())
 	if err != nil {
 		return err
 	}
@@ -159,21 +159,4 @@ func (c *call) end(ctx context.Context) error {
 	}
 	// Also for a caller that is gone: nobody else can be let in before.
 	return c.held.turns.do(context.WithoutCancel(ctx), func() error { return c.held.clear(c.slot, c.seat) })
-}
-
-func generation(req *gpuv1.GenerateRequest) functions.Generation {
-	gen := functions.Generation{
-		MaxTokens:   int(req.GetMaxTokens()),
-		Temperature: req.GetTemperature(),
-		TopK:        int(req.GetTopK()),
-		TopP:        req.GetTopP(),
-		MinP:        req.GetMinP(),
-		Repetition:  req.GetRepetition(),
-		Seed:        req.GetSeed(),
-		Stop:        req.GetStop(),
-	}
-	for _, m := range req.GetMessages() {
-		gen.Messages = append(gen.Messages, functions.Message{Role: m.GetRole(), Content: m.GetContent()})
-	}
-	return gen
 }

@@ -116,11 +116,13 @@ func (b *builder) chain(ctx context.Context, c Chain) []error {
 
 func (b *builder) model(m Model) []error {
 	fault := faults{"model " + m.Name, m.Places}
-	digest, size, err := b.addFile(m.File)
-	if err != nil {
-		return fault.at("file", err)
+	model := functions.Model{Name: m.Name, Engine: m.Engine, URL: m.URL, Served: m.Model, Context: m.Context, Idle: time.Duration(m.Idle)}
+	if m.File != "" {
+		var err error
+		if model.File, model.Size, err = b.addFile(m.File); err != nil {
+			return fault.at("file", err)
+		}
 	}
-	model := functions.Model{Name: m.Name, Engine: m.Engine, File: digest, Size: size, Context: m.Context, Idle: time.Duration(m.Idle)}
 	if err := model.Validate(); err != nil {
 		return fault.whole(err)
 	}

@@ -65,11 +65,13 @@ type Uses struct {
 	Places strictyaml.Places `yaml:",pos"`
 }
 
-// Model is one entry of models.
+// Model is one entry of models. Engine llama has a File, openai a URL and the server's name for the Model.
 type Model struct {
 	Name    string   `yaml:"name"`
 	Engine  string   `yaml:"engine"`
 	File    string   `yaml:"file"`
+	URL     string   `yaml:"url"`
+	Model   string   `yaml:"model"`
 	Context int      `yaml:"context"`
 	Idle    Duration `yaml:"idle"`
 

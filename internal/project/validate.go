@@ -118,16 +118,42 @@ func (v *validator) function(fn Function) {
 
 func (v *validator) model(m Model) {
 	v.name("model", m.Name, m.Places)
-	if m.Engine == "" {
-		v.fault(m.Places.Of("engine"), "model %q needs an engine: llama", m.Name)
-	} else if m.Engine != "llama" {
-		v.fault(m.Places.Of("engine"), "model %q: engine %q is unknown; use llama", m.Name, m.Engine)
+	fault := func(key, format string, args ...any) {
+		v.fault(m.Places.Of(key), "model %q"+format, append([]any{m.Name}, args...)...)
 	}
-	if m.File == "" {
-		v.fault(m.Places.Of("file"), "model %q needs a file", m.Name)
+	switch m.Engine {
+	case functions.EngineLlama:
+		if m.File == "" {
+			fault("file", " needs a file")
+		}
+		if m.URL != "" {
+			fault("url", ": url belongs to engine openai only; remove it")
+		}
+		if m.Model != "" {
+			fault("model", ": model belongs to engine openai only; remove it")
+		}
+	case functions.EngineOpenAI:
+		if m.URL == "" {
+			fault("url", " needs a url, such as http://127.0.0.1:8000/v1")
+		} else if err := functions.CheckURL(m.URL); err != nil {
+			v.faults = append(v.faults, strictyaml.At(m.Places.Of("url"), err))
+		}
+		if m.Model == "" {
+			fault("model", " needs a model: the name that the server has for it")
+		}
+		if m.File != "" {
+			fault("file", ": file belongs to engine llama only; remove it")
+		}
+		if m.Context != 0 {
+			fault("context", ": context belongs to engine llama only: the server sets its own; remove it")
+		}
+	case "":
+		fault("engine", " needs an engine: llama or openai")
+	default:
+		fault("engine", ": engine %q is unknown; use llama or openai", m.Engine)
 	}
 	if m.Context < 0 {
-		v.fault(m.Places.Of("context"), "model %q: context counts tokens and can't be negative; leave it out for all that the model was trained for", m.Name)
+		fault("context", ": context counts tokens and can't be negative; leave it out for all that the model was trained for")
 	}
 }
 

@@ -52,7 +52,9 @@ func (b Bundle) digests() []functions.Digest {
 		all = append(all, m.Artifact)
 	}
 	for _, m := range b.Models {
-		all = append(all, m.File)
+		if m.File != "" {
+			all = append(all, m.File)
+		}
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
