@@ -49,7 +49,7 @@ func (d *device) unavailable(plain error) error {
 	return plain
 }
 
-// deviceOf returns the device of a model, which is made if it is the first there. mu is held.
+// deviceOf returns the device of models with that URL, which is made if there is none; files have no URL. mu is held.
 func (r *Runtime) deviceOf(url string) *device {
 	for _, d := range r.devices {
 		if d.url == url {

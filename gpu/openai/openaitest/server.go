@@ -36,12 +36,11 @@ type Server struct {
 
 	crash func() // ends the process that it is, if it is one
 
-	// Now counts the answers under way, Most how many there were at once, Sent the words that were written.
-	Now, Most, Sent, Requests atomic.Int64
-	// Cancelled counts the answers whose caller went away.
-	Cancelled atomic.Int64
-	Sleeps    atomic.Int64
-	Wakes     atomic.Int64
+	// Requests counts the answers that were asked for, Now those under way, Most how many there were at once, Cancelled
+	// those whose caller went away, and Sent the words that were written.
+	Requests, Now, Most, Cancelled, Sent atomic.Int64
+	// Sleeps and Wakes count how often it was told to.
+	Sleeps, Wakes atomic.Int64
 
 	mu       sync.Mutex // guards the fields below
 	began    time.Time
