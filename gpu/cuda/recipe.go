@@ -74,6 +74,9 @@ func (s *Space) zero(from, to Addr) error {
 	return s.copies.Fill(from, 0, int64(to-from))
 }
 
+// verifyBytes is how much Verify reads at a time.
+const verifyBytes = 16 << 20
+
 // Verify reads the weights of a model back and compares every byte. It returns an error wrapping [functions.ErrConflict] if
 // one differs, or if the model is parked.
 func (s *Space) Verify(model string) error {
@@ -90,17 +93,21 @@ func (s *Space) Verify(model string) error {
 		return err
 	}
 	defer stream.Close() // its work is done
+	got := make([]byte, verifyBytes)
 	for _, parts := range recipe {
 		for _, p := range parts {
-			got := make([]byte, len(p.Bytes))
-			if err := stream.Read(got, p.At); err != nil {
-				return err
-			}
-			if err := stream.Synchronize(); err != nil {
-				return err
-			}
-			if !bytes.Equal(got, p.Bytes) {
-				return fmt.Errorf("%w: model %s: the weights at %#x are not those of its master", functions.ErrConflict, model, p.At)
+			at := p.At
+			for want := range slices.Chunk(p.Bytes, verifyBytes) {
+				if err := stream.Read(got[:len(want)], at); err != nil {
+					return err
+				}
+				if err := stream.Synchronize(); err != nil {
+					return err
+				}
+				if !bytes.Equal(got[:len(want)], want) {
+					return fmt.Errorf("%w: model %s: the weights at %#x are not those of its master", functions.ErrConflict, model, p.At)
+				}
+				at += Addr(len(want))
 			}
 		}
 	}

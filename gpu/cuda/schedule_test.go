@@ -8,7 +8,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,8 +56,7 @@ func TestEngine_RandomSchedules(t *testing.T) {
 // scheduleProcess runs schedules from next on, until they are done or one crashes as it wants to. It returns the last one that was
 // begun.
 func scheduleProcess(t *testing.T, master *Master, next int) (last int, crashed bool, err error) {
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), scheduleEnv+"="+strconv.Itoa(next), "GGML_NO_BACKTRACE=1")
+	cmd := again(t, scheduleEnv+"="+strconv.Itoa(next))
 	cmd.ExtraFiles = []*os.File{master.File()} // descriptor 3
 	var talk, stderr bytes.Buffer
 	cmd.Stderr = &stderr
