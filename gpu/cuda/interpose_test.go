@@ -26,8 +26,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// TestImportsOfTheEngine: what libggml-cuda.so takes from CUDA. A release that allocates in another way shows here: look at what
-// is new before the golden file is updated.
+// TestImportsOfTheEngine: what libggml-cuda.so takes from CUDA. A release that allocates in another way shows here: look
+// at what is new before the golden file is updated.
 func TestImportsOfTheEngine(t *testing.T) {
 	file, err := elf.Open(filepath.Join(testkit.LlamaCUDALib(t), "libggml-cuda.so"))
 	if err != nil {
@@ -72,7 +72,6 @@ func TestAttachRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
 	refused := func(name, path, want string) {
 		t.Helper()
 		if err := s.Attach(path); !errors.Is(err, functions.ErrNoDevice) || !strings.Contains(err.Error(), want) {
@@ -94,8 +93,8 @@ func TestAttachRefuses(t *testing.T) {
 	}
 }
 
-// TestEngine_ParkOneOfTwo: nothing is allocated past us, a parked model has nothing on the device, its neighbour does not notice, and
-// after the wake it goes on where it was: same addresses, same bytes, same graphs.
+// TestEngine_ParkOneOfTwo: nothing is allocated past us, a parked model has nothing on the device, its neighbour does not
+// notice, and after the wake it goes on where it was: same addresses, same bytes, same graphs.
 func TestEngine_ParkOneOfTwo(t *testing.T) {
 	if inProcess(t) {
 		return
@@ -107,8 +106,8 @@ func TestEngine_ParkOneOfTwo(t *testing.T) {
 	}
 }
 
-// TestEngine_FlashAttention is the same with other kernels, for which the heads must be 64 wide: the numbers make no sense then, which
-// nobody computes here.
+// TestEngine_FlashAttention is the same with other kernels, for which the heads must be 64 wide: the numbers make no sense
+// then, which nobody computes here.
 func TestEngine_FlashAttention(t *testing.T) {
 	if inProcess(t) {
 		return
@@ -330,10 +329,10 @@ func TestEngine_ChecksCanFail(t *testing.T) {
 	// What is read back without having been computed.
 	a.park(All | keys)
 	a.wake(All | keys)
-	before := r.fake.Counted("stale_reads")
+	before, stream := r.fake.Counted("stale_reads"), newStream(t, r.device)
 	for _, at := range r.addresses("a") {
 		got := make([]byte, 64)
-		r.must(errors.Join(r.copies.Read(got, at), r.copies.Synchronize()))
+		r.must(errors.Join(stream.Read(got, at), stream.Synchronize()))
 	}
 	if n := r.fake.Counted("stale_reads") - before; n == 0 {
 		t.Error("dropped memory was read, and nobody noticed")
@@ -341,7 +340,7 @@ func TestEngine_ChecksCanFail(t *testing.T) {
 	// Weights that are not those of the master.
 	for _, tensor := range a.Tensors() {
 		if tensor.Name == "blk.0.attn_q.weight" {
-			r.must(errors.Join(r.copies.Fill(Addr(tensor.At), 1, 16), r.copies.Synchronize()))
+			r.must(errors.Join(stream.Fill(Addr(tensor.At), 1, 16), stream.Synchronize()))
 		}
 	}
 	if err := r.Verify("a"); !errors.Is(err, functions.ErrConflict) {
@@ -360,8 +359,8 @@ func TestEngine_ParkedAndUsed(t *testing.T) {
 	a.decode(2)
 }
 
-// TestEngine_NoRoomInTheMiddle: what is allocated by the first call, and not at load, ends the process if there is no room and
-// nobody makes some. That is why models are warmed up.
+// TestEngine_NoRoomInTheMiddle: what is allocated by the first call, and not at load, ends the process if there is no room
+// and nobody makes some. That is why models are warmed up.
 func TestEngine_NoRoomInTheMiddle(t *testing.T) {
 	if processDies(t, "CUDA error") {
 		return

@@ -3,9 +3,10 @@
 //
 // [Load] compiles and loads it and returns the [Fake], which sets the device up, makes calls fail, and counts.
 //
-// Device memory is pages of this process: an address that has been unmapped faults when it is touched. Work of a stream waits
-// until somebody waits for it, so that memory which is given back too early is noticed. A kernel marks the start of each buffer
-// that it may write to; what is read back to the host without such a mark, and without a copy, counts as stale.
+// Device memory is pages of this process: an address that has been unmapped faults when it is touched. Work of a stream
+// waits until somebody waits for it, so that memory which is given back too early is noticed. A kernel marks the start of
+// each buffer that it may write to; what is read back to the host without such a mark, and without a copy, counts as
+// stale.
 //
 // Caveats:
 //   - It proves addresses, bytes and lifetimes; never numbers or time.
