@@ -30,8 +30,8 @@ const (
 // Checkpoints suspends the CUDA of whole processes, from outside and by their id. It is for foreign ones: what a
 // process of ours holds is parked model by model, by a [Space].
 //
-// The way there is Lock, Checkpoint, and back Restore, Unlock. Each may take seconds. The process's host memory must have room
-// for what it has on the device.
+// The way there is Lock, Checkpoint, and back Restore, Unlock. Each may take seconds. The process's host memory must have
+// room for what it has on the device.
 type Checkpoints struct{ driver *Driver }
 
 // Checkpoints returns an error wrapping [functions.ErrNoDevice] if the driver has no such calls.
@@ -43,8 +43,8 @@ func (d *Driver) Checkpoints() (*Checkpoints, error) {
 	return &Checkpoints{driver: d}, nil
 }
 
-// Lock makes the process's calls of CUDA wait, once what it has handed in is done. It gives up after the timeout, which is at
-// least a millisecond: without one a process that waits for itself would be waited for without end.
+// Lock makes the process's calls of CUDA wait, once what it has handed in is done. It gives up after the timeout, which is
+// at least a millisecond: without one a process that waits for itself would be waited for without end.
 func (c *Checkpoints) Lock(pid int, timeout time.Duration) error {
 	args := lockArgs{timeoutMs: uint32(max(1, timeout.Milliseconds()))}
 	return c.driver.check("cuCheckpointProcessLock", c.driver.fn.processLock(int32(pid), &args))

@@ -82,8 +82,14 @@ func ownProcess(t *testing.T) *exec.Cmd {
 		return nil
 	}
 	t.Parallel()
+	return again(t, mark+"="+t.Name())
+}
+
+// again returns the command that runs the test once more, with a setting.
+func again(t *testing.T, env string) *exec.Cmd {
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), mark+"="+t.Name(), "GGML_NO_BACKTRACE=1")
+	// What a process leaves behind that dies goes with the folder; and it dies without calling a debugger.
+	cmd.Env = append(os.Environ(), env, "TMPDIR="+t.TempDir(), "GGML_NO_BACKTRACE=1")
 	return cmd
 }
 

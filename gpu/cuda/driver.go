@@ -23,7 +23,8 @@ type Driver struct {
 	fn      calls
 }
 
-// calls are the driver's functions. Addresses and sizes in device memory are numbers, not pointers: Go must not follow them.
+// calls are the driver's functions. Addresses and sizes in device memory are numbers, not pointers: Go must not follow
+// them.
 type calls struct {
 	initialize    func(flags uint32) Code
 	driverVersion func(version *int32) Code

@@ -31,8 +31,8 @@ type engine struct {
 	managed func(at *Addr, size uint64, flags uint32) Code
 }
 
-// Attach makes the engine library at path, which is loaded already, get its device memory here. From then on, for as long as the
-// process lives, it may be called only between Enter and leave, or to free what is left.
+// Attach makes the engine library at path, which is loaded already, get its device memory here. From then on, for as long
+// as the process lives, it may be called only between Enter and leave, or to free what is left.
 //
 // It returns an error wrapping [functions.ErrNoDevice], and has changed nothing, if the library does not import what is
 // expected: the engine works then, past the space, and its models can't be parked.
@@ -61,7 +61,8 @@ func (s *Space) Attach(path string) error {
 	return nil
 }
 
-// fits checks that the library imports what is taken over, nothing else that allocates, and all of it from the driver that we use.
+// fits checks that the library imports what is taken over, nothing else that allocates, and all of it from the driver that
+// we use.
 func (s *Space) fits(lib uintptr, slots map[string][]uintptr) error {
 	for _, name := range taken {
 		if len(slots[name]) == 0 {
@@ -88,7 +89,8 @@ func (s *Space) fits(lib uintptr, slots map[string][]uintptr) error {
 	return nil
 }
 
-// callbacks are what the slots get. Each has the form of the C function whose place it takes, and runs on the engine's thread.
+// callbacks are what the slots get. Each has the form of the C function whose place it takes, and runs on the engine's
+// thread.
 func (e *engine) callbacks() map[string]uintptr {
 	return map[string]uintptr{
 		"cudaMalloc":        purego.NewCallback(e.cudaMalloc),

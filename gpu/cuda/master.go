@@ -11,8 +11,8 @@ import (
 // portable memory is pinned for every context of the process.
 const portable = 1
 
-// Master is host memory in a file without a name, which outlives the process that made it if another one holds the file. The
-// bytes of a model are read into it once; devices are filled from it as often as they wake.
+// Master is host memory in a file without a name, which outlives the process that made it if another one holds the file.
+// The bytes of a model are read into it once; devices are filled from it as often as they wake.
 type Master struct {
 	file   *os.File
 	bytes  []byte // all of the mapping

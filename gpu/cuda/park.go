@@ -74,8 +74,8 @@ func (s *Space) Park(model string, kinds Kind) (freed int64, err error) {
 	return freed, err
 }
 
-// Wake brings back the memory of some kinds of a model, or of all, at the addresses that it had: the weights as its recipe says,
-// the rest with whatever is in it. It returns how many bytes the model has more on the device.
+// Wake brings back the memory of some kinds of a model, or of all, at the addresses that it had: the weights as its recipe
+// says, the rest with whatever is in it. It returns how many bytes the model has more on the device.
 //
 // All or nothing: after an error the model is parked as it was. The error wraps [ErrNoRoom] if the device has no room.
 func (s *Space) Wake(model string, kinds Kind) (mapped int64, err error) {
@@ -106,7 +106,6 @@ func (s *Space) Wake(model string, kinds Kind) (mapped int64, err error) {
 	}
 	if err := s.fillBlocks(blocks, m.recipe); err != nil {
 		err = fmt.Errorf("wake %s: %w", model, err)
-		err = errors.Join(err, s.copies.Synchronize()) // some copies may still be under way
 		for _, b := range blocks {
 			err = errors.Join(err, s.device.Unmap(b.at, b.size))
 		}
@@ -153,17 +152,21 @@ func (s *Space) fillBlocks(blocks []*block, recipe map[Addr][]Part) error {
 	s.mu.Lock()
 	poison := s.poison
 	s.mu.Unlock()
+	stream, err := s.device.NewStream()
+	if err != nil {
+		return err
+	}
 	for _, b := range blocks {
-		var err error
 		switch {
 		case b.tag.Kind == Weights:
-			err = s.fillWeights(b, recipe[b.at])
+			err = b.fillWeights(stream, recipe[b.at])
 		case poison >= 0:
-			err = s.copies.Fill(b.at, byte(poison), b.size)
+			err = stream.Fill(b.at, byte(poison), b.size)
 		}
 		if err != nil {
-			return err
+			break
 		}
 	}
-	return s.copies.Synchronize()
+	// After an error, too: what was handed in before must have ended when the memory goes.
+	return errors.Join(err, stream.Synchronize(), stream.Close())
 }

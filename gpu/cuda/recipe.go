@@ -17,9 +17,9 @@ type Part struct {
 
 func (p Part) end() Addr { return p.At + Addr(len(p.Bytes)) }
 
-// SetRecipe says where the weights of a model come from at a wake. The blocks with parts are its weights, whatever they were
-// tagged as. Parts that lie in no block are left out: an engine keeps some tensors in host memory. What no part covers is
-// zeros after a wake.
+// SetRecipe says where the weights of a model come from at a wake. The blocks with parts are its weights, whatever they
+// were tagged as. Parts that lie in no block are left out: an engine keeps some tensors in host memory. What no part
+// covers is zeros after a wake.
 //
 // It returns an error wrapping [functions.ErrInvalid] if parts overlap, or reach over the end of a block.
 func (s *Space) SetRecipe(model string, parts []Part) error {
@@ -53,26 +53,29 @@ func (s *Space) SetRecipe(model string, parts []Part) error {
 }
 
 // fillWeights hands in what brings a block's weights back: each part, and zeros between them.
-func (s *Space) fillWeights(b *block, parts []Part) error {
+func (b *block) fillWeights(stream *Stream, parts []Part) error {
 	at := b.at
 	for _, p := range parts {
-		if err := s.zero(at, p.At); err != nil {
+		if err := zero(stream, at, p.At); err != nil {
 			return err
 		}
-		if err := s.copies.Copy(p.At, p.Bytes); err != nil {
+		if err := stream.Copy(p.At, p.Bytes); err != nil {
 			return err
 		}
 		at = p.end()
 	}
-	return s.zero(at, b.at+Addr(b.size))
+	return zero(stream, at, b.at+Addr(b.size))
 }
 
-func (s *Space) zero(from, to Addr) error {
+func zero(stream *Stream, from, to Addr) error {
 	if from == to {
 		return nil
 	}
-	return s.copies.Fill(from, 0, int64(to-from))
+	return stream.Fill(from, 0, int64(to-from))
 }
+
+// verifyBytes is how much Verify reads at a time.
+const verifyBytes = 16 << 20
 
 // Verify reads the weights of a model back and compares every byte. It returns an error wrapping [functions.ErrConflict] if
 // one differs, or if the model is parked.
@@ -90,17 +93,21 @@ func (s *Space) Verify(model string) error {
 		return err
 	}
 	defer stream.Close() // its work is done
+	got := make([]byte, verifyBytes)
 	for _, parts := range recipe {
 		for _, p := range parts {
-			got := make([]byte, len(p.Bytes))
-			if err := stream.Read(got, p.At); err != nil {
-				return err
-			}
-			if err := stream.Synchronize(); err != nil {
-				return err
-			}
-			if !bytes.Equal(got, p.Bytes) {
-				return fmt.Errorf("%w: model %s: the weights at %#x are not those of its master", functions.ErrConflict, model, p.At)
+			at := p.At
+			for want := range slices.Chunk(p.Bytes, verifyBytes) {
+				if err := stream.Read(got[:len(want)], at); err != nil {
+					return err
+				}
+				if err := stream.Synchronize(); err != nil {
+					return err
+				}
+				if !bytes.Equal(got[:len(want)], want) {
+					return fmt.Errorf("%w: model %s: the weights at %#x are not those of its master", functions.ErrConflict, model, p.At)
+				}
+				at += Addr(len(want))
 			}
 		}
 	}

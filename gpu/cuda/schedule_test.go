@@ -8,7 +8,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,8 +22,9 @@ const (
 	scheduleEnv = "CATENARY_CUDA_SCHEDULE" // which one a process begins with
 )
 
-// TestEngine_RandomSchedules: a thousand of load, call, park, wake, evict, free and crash. The device has room for two of the three
-// models. The engine runs in a process that some schedules crash; the next one finds the master that the test holds.
+// TestEngine_RandomSchedules: a thousand of load, call, park, wake, evict, free and crash. The device has room for two of
+// the three models. The engine runs in a process that some schedules crash; the next one finds the master that the test
+// holds.
 func TestEngine_RandomSchedules(t *testing.T) {
 	if from := os.Getenv(scheduleEnv); from != "" {
 		n, err := strconv.Atoi(from)
@@ -54,11 +54,10 @@ func TestEngine_RandomSchedules(t *testing.T) {
 	t.Logf("%d schedules, %d crashes", schedules, crashes)
 }
 
-// scheduleProcess runs schedules from next on, until they are done or one crashes as it wants to. It returns the last one that was
-// begun.
+// scheduleProcess runs schedules from next on, until they are done or one crashes as it wants to. It returns the last one
+// that was begun.
 func scheduleProcess(t *testing.T, master *Master, next int) (last int, crashed bool, err error) {
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), scheduleEnv+"="+strconv.Itoa(next), "GGML_NO_BACKTRACE=1")
+	cmd := again(t, scheduleEnv+"="+strconv.Itoa(next))
 	cmd.ExtraFiles = []*os.File{master.File()} // descriptor 3
 	var talk, stderr bytes.Buffer
 	cmd.Stderr = &stderr

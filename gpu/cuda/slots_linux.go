@@ -64,8 +64,8 @@ func openLoaded(path string) (uintptr, error) {
 	return lib, nil
 }
 
-// importSlots returns the addresses of the slots through which a library reaches what it imports, by name. It reads what the loader
-// has in memory, so that the file may be gone.
+// importSlots returns the addresses of the slots through which a library reaches what it imports, by name. It reads what
+// the loader has in memory, so that the file may be gone.
 func importSlots(lib uintptr) (map[string][]uintptr, error) {
 	address, err := purego.Dlsym(purego.RTLD_DEFAULT, "dlinfo")
 	if err != nil {

@@ -31,7 +31,6 @@ type Tag struct {
 type Space struct {
 	device      *Device
 	granularity int64
-	copies      *Stream
 
 	mu       sync.Mutex // guards the fields below, and what blocks and models hold; the driver is called without it
 	blocks   map[Addr]*block
@@ -76,12 +75,8 @@ func NewSpace(d *Device) (*Space, error) {
 	if err != nil {
 		return nil, err
 	}
-	copies, err := d.NewStream()
-	if err != nil {
-		return nil, err
-	}
 	return &Space{
-		device: d, granularity: granularity, copies: copies, poison: -1,
+		device: d, granularity: granularity, poison: -1,
 		blocks: map[Addr]*block{}, held: map[Physical]properties{}, models: map[string]*resident{}, threads: map[int]Tag{},
 	}, nil
 }
@@ -101,8 +96,9 @@ func (s *Space) Poison(b byte) {
 	s.poison = int(b)
 }
 
-// Enter must surround each call into an engine: memory that the calling thread gets meanwhile has that tag, and the model is not
-// parked. The goroutine stays on its thread until leave, which it calls itself, once all work that the call handed in is done.
+// Enter must surround each call into an engine: memory that the calling thread gets meanwhile has that tag, and the model
+// is not parked. The goroutine stays on its thread until leave, which it calls itself, once all work that the call handed
+// in is done.
 //
 // It returns an error wrapping [functions.ErrConflict] if some of the model is parked. It does not wait.
 func (s *Space) Enter(tag Tag) (leave func(), err error) {
@@ -241,6 +237,3 @@ func (s *Space) Forget(model string) error {
 	delete(s.models, model)
 	return nil
 }
-
-// Close frees the space's own stream. Engines that are attached must not be called any more.
-func (s *Space) Close() error { return s.copies.Close() }

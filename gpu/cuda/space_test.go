@@ -48,7 +48,6 @@ func newBench(t *testing.T) *bench {
 		if b.pooled > 0 {
 			b.must(d.Unreserve(b.pool, b.pooled))
 		}
-		b.must(s.Close())
 		fake.SetStale(-1)
 	})
 	return b
@@ -105,8 +104,8 @@ func (b *bench) load(model string) {
 // read returns device memory.
 func (b *bench) read(at Addr, n int) []byte {
 	b.t.Helper()
-	got := make([]byte, n)
-	b.must(errors.Join(b.copies.Read(got, at), b.copies.Synchronize()))
+	got, stream := make([]byte, n), newStream(b.t, b.device)
+	b.must(errors.Join(stream.Read(got, at), stream.Synchronize()))
 	return got
 }
 
@@ -228,11 +227,11 @@ func TestWakeWithoutRoomChangesNothing(t *testing.T) {
 func TestMoveThatFails(t *testing.T) {
 	b := newBench(t)
 	b.load("m")
-	for _, call := range []string{"cuMemCreate", "cuMemMap", "cuMemSetAccess", "cuMemcpyHtoDAsync", "cuMemsetD8Async", "cuStreamSynchronize"} {
+	for _, call := range []string{"cuMemCreate", "cuMemMap", "cuMemSetAccess", "cuStreamCreate", "cuMemcpyHtoDAsync", "cuMemsetD8Async", "cuStreamSynchronize"} {
 		b.park("m", All, 5)
 		used := b.fake.Used()
 		for after := range int32(4) {
-			if after > 0 && call == "cuStreamSynchronize" || after > 1 && strings.HasSuffix(call, "Async") {
+			if after > 0 && strings.HasPrefix(call, "cuStream") || after > 1 && strings.HasSuffix(call, "Async") {
 				break
 			}
 			b.fake.Fail(call, after, 999)
