@@ -82,8 +82,8 @@ func (p *Plan) Start(ctx context.Context, r Run) (*Running, error) {
 }
 
 // Interrupt makes turn and all before it over: their items are dropped on every edge after the step that opens turns,
-// calls that work on one of them are cancelled, and the run goes on with what comes. It reports whether that is news: a
-// turn that has not begun can't be interrupted. In a chain whose input is one value, the one turn is all of the run.
+// calls that work on one of them are cancelled, and the run goes on with what comes. Of turns that have not begun the newest
+// that has is taken. It reports whether that is news. In a chain whose input is one value, the one turn is all of the run.
 func (r *Running) Interrupt(turn uint64) bool { return r.x.interrupt(turn) }
 
 // Wait returns when everything that the run has started has ended. The report counts even when there is an error. The

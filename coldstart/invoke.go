@@ -46,14 +46,16 @@ func (p *Pools) Invoke(ctx context.Context, call functions.Call, in functions.So
 	}
 	stop()
 	host.close()
-	l.release(err)
 	t.FirstItem = time.Duration(m.first.Load())
 	t.BytesIn, t.BytesOut = m.bytesIn.Load(), m.bytesOut.Load()
 	if err != nil {
-		return fail(id, err)
+		_, err = fail(id, err)
 	}
 	t.Total = time.Since(began)
-	return t, nil
+	if l.release(err) {
+		p.resetInstance(l.inst)
+	}
+	return t, err
 }
 
 // growStack makes the stack of a goroutine large enough for a call at once, while little of it is in use: it would be
@@ -151,16 +153,16 @@ func (p *Pools) giveBack(inst *instance) {
 	pl.offer(inst, time.Now())
 }
 
-// release ends the lease. What the call's error tells about the instance decides whether it may serve again. It is
-// reset or closed by others: the caller does not wait for that.
-func (l *lease) release(err error) {
+// release ends the lease. What the call's error tells about the instance decides whether it may serve again. It is reset or
+// closed by others, which the caller does not wait for, unless release returns true: then the caller is to reset it.
+func (l *lease) release(err error) (reset bool) {
 	p, inst := l.pools, l.inst
 	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	pl := inst.pool
 	if _, held := pl.busy[inst]; !held {
-		return
+		return false
 	}
 	delete(pl.busy, inst)
 	inst.served = true
@@ -170,22 +172,31 @@ func (l *lease) release(err error) {
 		pl.state = pl.state.served()
 	}
 	pl.state.LastUsed, pl.touched = now, now
-	p.finish(inst)
+	return p.finish(inst)
 }
 
-// finish has an instance that has served made fit for its next call, or closed. mu is held.
-func (p *Pools) finish(inst *instance) {
+// shortReset is less than it takes to wake another thread. A reset that took no longer the last time is done by whoever
+// made the call: what it sent is out by then, and the instance's memory is in that core's cache.
+const shortReset = 20 * time.Microsecond
+
+// finish has an instance that has served made fit for its next call, or closed. It returns true if the caller, who has mu,
+// is to reset it afterwards.
+func (p *Pools) finish(inst *instance) (reset bool) {
 	pl := inst.pool
 	if inst.spent {
 		pl.leaving++
 		close(inst.closing)
 		p.changed(pl)
 		p.tasks.Go(func() { p.closeInstance(inst, "spent") })
-		return
+		return false
 	}
 	pl.resetting++
 	p.asBefore(pl)
+	if inst.resetTook > 0 && inst.resetTook <= shortReset {
+		return true
+	}
 	p.tasks.Go(func() { p.resetInstance(inst) })
+	return false
 }
 
 // broken reports whether an instance whose call ended so can't be trusted any more.

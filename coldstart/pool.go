@@ -41,15 +41,16 @@ type pool struct {
 // instance is a live sandbox and what the pool knows of it, guarded by Pools.mu.
 type instance struct {
 	sandbox.Instance
-	pool     *pool
-	began    time.Time // when its start began, with the load that it waited for
-	ready    time.Time // when it was there
-	since    time.Time // unused since
-	memBytes int64
-	served   bool
-	spent    bool            // must not serve again
-	done     <-chan struct{} // its Done
-	closing  chan struct{}   // closed when it leaves: ends the watch of done
+	pool      *pool
+	began     time.Time // when its start began, with the load that it waited for
+	ready     time.Time // when it was there
+	since     time.Time // unused since
+	memBytes  int64
+	served    bool
+	resetTook time.Duration   // the last time; 0 before it
+	spent     bool            // must not serve again
+	done      <-chan struct{} // its Done
+	closing   chan struct{}   // closed when it leaves: ends the watch of done
 }
 
 // dead reports whether the instance has ended by itself, even if nobody has noticed yet.

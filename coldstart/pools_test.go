@@ -570,6 +570,32 @@ func TestNew_Refuses(t *testing.T) {
 	}
 }
 
+// TestPools_WhoResets: a reset that takes less than to wake another thread is made by who called, once that is known; for any
+// other nobody waits. What a call took is told without it.
+func TestPools_WhoResets(t *testing.T) {
+	for reset, waits := range map[time.Duration]bool{shortReset: true, shortReset + 1: false, time.Second: false} {
+		driver := &fake{work: ms, onReset: func() error { time.Sleep(reset); return nil }}
+		run(t, driver, nil, func(t *testing.T, n *node) {
+			ref := n.function("speak", nil)
+			for i := range 3 {
+				began := time.Now()
+				timing := n.call(t, ref)
+				want := ms
+				if waits && i > 0 {
+					want += reset
+				}
+				if took := time.Since(began); i > 0 && (took != want || timing.Total != ms) {
+					t.Errorf("a reset of %v: call %d took %v, and says %v; want %v and %v", reset, i, took, timing.Total, want, ms)
+				}
+				time.Sleep(time.Minute)
+			}
+			if c := driver.counts(); c.starts != 1 {
+				t.Errorf("%d instances were started", c.starts)
+			}
+		})
+	}
+}
+
 // TestPools_CallsLeaveTheLoopAsleep: a call that finds an instance ready, and its reset, leave nothing to decide. To wake
 // the loop for them took longer than a small call.
 func TestPools_CallsLeaveTheLoopAsleep(t *testing.T) {

@@ -203,6 +203,7 @@ func (p *Pools) resetInstance(inst *instance) {
 	ctx, cancel := context.WithTimeout(context.Background(), resetTimeout) // its call, and that call's context, are over
 	defer cancel()
 	var bytes int64
+	began := time.Now()
 	err := p.guard("reset", pl.ref, func() error {
 		err := inst.Reset(ctx)
 		if err == nil {
@@ -211,15 +212,17 @@ func (p *Pools) resetInstance(inst *instance) {
 		return err
 	})
 	why := "spent"
+	now := time.Now()
 	p.mu.Lock()
 	pl.resetting--
+	inst.resetTook = now.Sub(began)
 	switch {
 	case err == nil && !inst.spent:
 		inst.memBytes, pl.instBytes = bytes, bytes
 		if len(pl.calls)+len(pl.wakers) > 0 {
 			p.changed(pl)
 		}
-		pl.offer(inst, time.Now())
+		pl.offer(inst, now)
 		p.asBefore(pl)
 		p.mu.Unlock()
 		return
