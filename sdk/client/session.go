@@ -68,7 +68,7 @@ func (s *Session[I, O]) CloseSend() { s.run.closeSend() }
 
 // Interrupt makes turn and all before it over: nothing of them comes after the reply that says so, and the session
 // goes on. A turn that has begun is over at once, however much was sent and is not taken yet, and after CloseSend,
-// too; one that begins with an item that was sent before is over as it begins; another one can't be interrupted. It
+// too; one that begins with an item that was sent before is over as it begins; of later ones the newest that has begun is taken. It
 // waits for the run to begin, and returns io.EOF if the run has ended before that; if ctx ends meanwhile, the session
 // may, too. It returns an error wrapping functions.ErrNotFound if the run has ended since, or if a proxy led the call
 // to another server than the run.

@@ -407,8 +407,8 @@ func (*StreamRequest_Item) isStreamRequest_Kind() {}
 
 func (*StreamRequest_Interrupt) isStreamRequest_Kind() {}
 
-// Interrupt makes a turn and all before it over: nothing more of them comes, and the run goes on. A turn that has not begun
-// can't be interrupted.
+// Interrupt makes a turn and all before it over: nothing more of them comes, and the run goes on. Of turns that have
+// not begun the newest that has is taken.
 type Interrupt struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Turn          uint64                 `protobuf:"varint,1,opt,name=turn,proto3" json:"turn,omitempty"`
