@@ -26,8 +26,11 @@
 // Caveats:
 //   - Park waits for nothing. Work of the model that is still under way touches memory that is gone, which ends the process:
 //     the caller synchronizes the model's streams before leave.
+//   - An engine does not know that its keys and values are gone after a wake, and has to be told (llama's Model.Reset).
 //   - After most errors of CUDA the process can do no more; only [ErrNoRoom] is harmless. The worker ends then.
 //   - One device for each process: memory is taken from the space's, whatever device an engine has made current.
 //   - What the driver itself takes (code, contexts, captured graphs) stays on the device while a model is parked.
+//   - It has run on the fake of package cudatest only, with the real engine: times, numbers, and whether a driver pins
+//     memory of this kind, are for a device to show.
 //   - Memory is not shared with other processes or devices: no IPC, no peer access.
 package cuda

@@ -301,6 +301,54 @@ func TestEngine_OthersGoOn(t *testing.T) {
 	r.clean()
 }
 
+// TestEngine_SlotsAfterAWake: several conversations at once, whose keys and values are gone after a wake. Nothing of them is
+// read again, and slots can be cleared.
+func TestEngine_SlotsAfterAWake(t *testing.T) {
+	if inProcess(t) {
+		return
+	}
+	r := newRig(t, nil)
+	m := &model{rig: r, name: "m"}
+	var parts []Part
+	m.in(KV, func() {
+		var err error
+		m.Model, _, err = r.engine.LoadBytes(r.master.Bytes(), llama.Options{DeviceLayers: llama.AllLayers, Slots: 3})
+		r.must(err)
+		for _, tensor := range m.Tensors() {
+			parts = append(parts, Part{At: Addr(tensor.At), Bytes: tensor.Data})
+		}
+	})
+	r.must(r.SetRecipe("m", parts))
+	for range 3 {
+		m.in(Scratch, func() {
+			r.must(m.Reset())
+			var all []*llama.Generation
+			for slot := range 3 {
+				g, err := m.Start(slot, functions.Generation{Messages: []functions.Message{{Role: "user", Content: "tell me a story"}}})
+				r.must(err)
+				if _, reused := g.Prompt(); reused != 0 {
+					t.Errorf("slot %d has %d tokens from before", slot, reused)
+				}
+				all = append(all, g)
+			}
+			for range 5 {
+				for _, g := range all {
+					_, _, err := g.Next()
+					r.must(err)
+				}
+			}
+			for _, g := range all {
+				g.End()
+			}
+			r.must(m.Clear(1))
+			r.must(m.Synchronize())
+		})
+		m.park(All)
+		m.wake(All)
+	}
+	r.clean()
+}
+
 // TestEngine_ChecksCanFail: what the other tests look for is seen when it happens.
 func TestEngine_ChecksCanFail(t *testing.T) {
 	if inProcess(t) {

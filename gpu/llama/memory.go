@@ -140,7 +140,7 @@ func (b *maker) fillTensor(tensor uintptr) error {
 }
 
 // LoadBytes is Load from the bytes of a GGUF file, which must stay as they are until Close: a parked model is built from
-// them again. The library reads no file, and Tensors says where everything went.
+// them again. The library reads no file, and Tensors says where everything went. What stays on the CPU is copied, too.
 func (e *Engine) LoadBytes(file []byte, opt Options) (*Model, Residency, error) {
 	start := time.Now()
 	h, err := parseHeader(bytes.NewReader(file), int64(len(file)))

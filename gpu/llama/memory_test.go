@@ -136,3 +136,30 @@ func TestLoadBytesRefuses(t *testing.T) {
 		t.Errorf("afterwards: %q", text)
 	}
 }
+
+// TestResetForgetsAllSlots: as if a device had lost them.
+func TestResetForgetsAllSlots(t *testing.T) {
+	m := tinyModel(t, Options{Slots: 2})
+	var want []string
+	for range 2 {
+		for slot := range 2 {
+			g := begin(t, m, slot, ask("tell me a story about a shy bear"))
+			if _, reused := g.Prompt(); reused != 0 {
+				t.Errorf("slot %d has %d tokens from before", slot, reused)
+			}
+			want = append(want, rest(t, g))
+		}
+		if err := m.Reset(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, text := range want {
+		if text != want[0] || text == "" {
+			t.Errorf("got %q, want %q", text, want[0])
+		}
+	}
+	m.Park()
+	if err := m.Reset(); err != nil {
+		t.Errorf("parked: %v", err)
+	}
+}

@@ -30,6 +30,17 @@ func (m *Model) Clear(slot int) error {
 	return nil
 }
 
+// Reset forgets what was read in all slots, whatever is in their memory now, and zeroes it. It must be called when a device
+// has lost what it held, before any slot is used again; generations under way are of no use then. It does nothing to a
+// parked model.
+func (m *Model) Reset() error {
+	if !m.Awake() {
+		return nil
+	}
+	clear(m.seqs)
+	return wrap(llama.MemoryClear(m.memory, true))
+}
+
 func (m *Model) wipe(slot int) error {
 	if len(m.seqs) == 1 {
 		return llama.MemoryClear(m.memory, true)

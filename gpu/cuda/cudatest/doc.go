@@ -1,4 +1,4 @@
-// Package cudatest is a fake CUDA for tests: libcuda, libcudart and libcublas in C, compiled with gcc when they are first
+// Package cudatest is a fake CUDA for tests: libcuda, libcudart and libcublas in C, compiled with gcc or clang when they are first
 // needed. A real engine library runs on it: its kernels compute nothing, but every pointer that one is given is looked at.
 //
 // [Load] compiles and loads it and returns the [Fake], which sets the device up, makes calls fail, and counts.

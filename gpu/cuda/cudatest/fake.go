@@ -119,6 +119,10 @@ func build(t testing.TB) string {
 	if err := os.CopyFS(work, sources); err != nil {
 		t.Fatal(err)
 	}
+	compiler := "gcc"
+	if _, err := exec.LookPath(compiler); err != nil {
+		compiler = "clang"
+	}
 	for _, lib := range recipe {
 		args := []string{"-O1", "-g", "-std=gnu11", "-shared", "-fPIC", "-Wall", "-Werror", "-o", lib.name, "-Wl,-soname," + lib.name}
 		if lib.node {
@@ -131,10 +135,10 @@ func build(t testing.TB) string {
 		for _, file := range lib.files {
 			args = append(args, filepath.Join("fake", file))
 		}
-		cmd := exec.Command("gcc", append(append(args, lib.uses...), "-ldl", "-lpthread")...)
+		cmd := exec.Command(compiler, append(append(args, lib.uses...), "-ldl", "-lpthread")...)
 		cmd.Dir = work
 		if msg, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("gcc %s: %v (apt-get install gcc libc6-dev)\n%s", lib.name, err, strings.TrimSpace(string(msg)))
+			t.Fatalf("%s %s: %v (apt-get install gcc libc6-dev)\n%s", compiler, lib.name, err, strings.TrimSpace(string(msg)))
 		}
 	}
 	// Whoever comes first wins: another process may have built the same.
