@@ -70,6 +70,11 @@ soak: ## Run the property and load tests long, and each fuzz target for FUZZTIME
 bench: ## Print every benchmark's table (docs/benchmarks.md).
 	$(GO) run ./internal/bench all
 
+.PHONY: gpu-check
+gpu-check: ## Build .build/gpu-check, a folder to copy to a machine with an NVIDIA GPU, and run it here.
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o .build/gpu-check/gpu-check ./internal/gpucheck
+	@cd .build/gpu-check && ./gpu-check
+
 .PHONY: clean
 clean: ## Remove what the targets above left in this folder.
 	rm -rf .build answer.wav examples/*/.catenary

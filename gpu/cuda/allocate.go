@@ -2,7 +2,10 @@ package cuda
 
 import (
 	"errors"
+	"fmt"
 	"slices"
+
+	"github.com/catenary-run/catenary/functions"
 )
 
 // What engines ask for. Each of these is called on an engine's thread, at any time, and returns a CUDA error.
@@ -32,6 +35,20 @@ func (s *Space) obtain(size int64, props properties) (Physical, error) {
 			return 0, err
 		}
 	}
+}
+
+// Allocate is for engines of our own, which call us and not CUDA: memory with the tag that the goroutine has entered with. It
+// returns an error wrapping [ErrNoRoom] if the device has not so much, and nobody makes room.
+func (s *Space) Allocate(size int64) (Addr, error) { return s.allocate(size) }
+
+// Free gives memory of Allocate back, parked or not. It returns an error wrapping [functions.ErrNotFound] if the address is
+// none that Allocate returned.
+func (s *Space) Free(at Addr) error {
+	known, err := s.free(at)
+	if !known {
+		return fmt.Errorf("%w: device memory at %#x", functions.ErrNotFound, at)
+	}
+	return err
 }
 
 // allocate is cudaMalloc.

@@ -125,3 +125,16 @@ func (d *Device) Memory() (free, total int64, err error) {
 func (d *Device) Synchronize() error {
 	return d.do("cuCtxSynchronize", d.driver.fn.contextSync)
 }
+
+// Allocate returns memory that can't be parked, as cudaMalloc gives it. It returns an error wrapping [ErrNoRoom] if the device
+// has not so much.
+func (d *Device) Allocate(size int64) (Addr, error) {
+	var at Addr
+	err := d.do("cuMemAlloc", func() Code { return d.driver.fn.allocate(&at, uint64(size)) })
+	return at, err
+}
+
+// Free gives memory of Allocate back, once all work of this process on the device is done.
+func (d *Device) Free(at Addr) error {
+	return d.do("cuMemFree", func() Code { return d.driver.fn.free(at) })
+}

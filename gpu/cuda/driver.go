@@ -54,6 +54,9 @@ type calls struct {
 	setAccess   func(at Addr, size uint64, access *access, n uint64) Code
 	unmap       func(at Addr, size uint64) Code
 
+	allocate func(at *Addr, size uint64) Code
+	free     func(at Addr) Code
+
 	hostRegister   func(p unsafe.Pointer, n uint64, flags uint32) Code
 	hostUnregister func(p unsafe.Pointer) Code
 	copyToDevice   func(dst Addr, src unsafe.Pointer, n uint64, stream uintptr) Code
@@ -70,6 +73,13 @@ type calls struct {
 	eventQuery    func(event uintptr) Code
 	eventSync     func(event uintptr) Code
 	eventElapsed  func(ms *float32, from, to uintptr) Code
+
+	captureBegin     func(stream uintptr, mode int32) Code
+	captureEnd       func(stream uintptr, graph *uintptr) Code
+	graphInstantiate func(runnable *uintptr, graph uintptr, flags uint64) Code
+	graphLaunch      func(runnable, stream uintptr) Code
+	graphFree        func(runnable uintptr) Code
+	graphDestroy     func(graph uintptr) Code
 
 	moduleLoad     func(module *uintptr, image *byte) Code
 	moduleUnload   func(module uintptr) Code
@@ -102,12 +112,16 @@ func (c *calls) required() []symbol {
 		{"cuMemGetAllocationGranularity", &c.granularity}, {"cuMemAddressReserve", &c.reserve}, {"cuMemAddressFree", &c.addressFree},
 		{"cuMemCreate", &c.create}, {"cuMemRelease", &c.release}, {"cuMemMap", &c.mapAt}, {"cuMemSetAccess", &c.setAccess},
 		{"cuMemUnmap", &c.unmap},
+		{"cuMemAlloc_v2", &c.allocate}, {"cuMemFree_v2", &c.free},
 		{"cuMemHostRegister_v2", &c.hostRegister}, {"cuMemHostUnregister", &c.hostUnregister},
 		{"cuMemcpyHtoDAsync_v2", &c.copyToDevice}, {"cuMemcpyDtoHAsync_v2", &c.copyFromDevice}, {"cuMemsetD8Async", &c.fill},
 		{"cuStreamCreate", &c.streamCreate}, {"cuStreamDestroy_v2", &c.streamDestroy}, {"cuStreamSynchronize", &c.streamSync},
 		{"cuStreamWaitEvent", &c.streamWait},
 		{"cuEventCreate", &c.eventCreate}, {"cuEventDestroy_v2", &c.eventDestroy}, {"cuEventRecord", &c.eventRecord},
 		{"cuEventQuery", &c.eventQuery}, {"cuEventSynchronize", &c.eventSync}, {"cuEventElapsedTime", &c.eventElapsed},
+		{"cuStreamBeginCapture_v2", &c.captureBegin}, {"cuStreamEndCapture", &c.captureEnd},
+		{"cuGraphInstantiateWithFlags", &c.graphInstantiate}, {"cuGraphLaunch", &c.graphLaunch},
+		{"cuGraphExecDestroy", &c.graphFree}, {"cuGraphDestroy", &c.graphDestroy},
 		{"cuModuleLoadData", &c.moduleLoad}, {"cuModuleUnload", &c.moduleUnload}, {"cuModuleGetFunction", &c.moduleFunction},
 		{"cuLaunchKernel", &c.launch},
 	}

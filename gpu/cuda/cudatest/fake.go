@@ -41,6 +41,7 @@ type Fake struct {
 	SetVersion    func(v int32)                        // of the driver; 13000 at first
 	SetStale      func(b int32)                        // what fresh memory is full of; -1, at first, stands for zeros
 	Fail          func(call string, after, code int32) // makes one call fail, after so many that go well
+	Corrupt       func(after int32)                    // has one copy to the device change a bit, after so many that go well
 	Lose          func(code int32)                     // all calls fail from now on
 	Counted       func(what string) uint64             // launches, captures, bad_pointers, ...
 	Used          func() uint64                        // bytes of device memory
@@ -68,7 +69,7 @@ func Load(t testing.TB) *Fake {
 func (f *Fake) bind(lib uintptr) {
 	for name, fn := range map[string]any{
 		"fake_set_memory": &f.SetMemory, "fake_set_capability": &f.SetCapability, "fake_set_version": &f.SetVersion,
-		"fake_set_stale": &f.SetStale, "fake_fail": &f.Fail, "fake_lose": &f.Lose, "fake_counted": &f.Counted,
+		"fake_set_stale": &f.SetStale, "fake_fail": &f.Fail, "fake_corrupt": &f.Corrupt, "fake_lose": &f.Lose, "fake_counted": &f.Counted,
 		"fake_used": &f.Used, "fake_ptr": &f.State, "fake_contexts": &f.Contexts,
 	} {
 		purego.RegisterLibFunc(fn, lib, name)

@@ -1,10 +1,10 @@
 // The rest of libcuda.so.1: one device, its primary context, modules, and checkpoints of processes.
 #define _GNU_SOURCE
 #include "fake.h"
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static int version = 13000, inited, retained;
 static char context; // its address stands for the primary context
@@ -182,7 +182,48 @@ int cuEventElapsedTime(float *ms, struct event *from, struct event *to) {
 	return fake_event_done(from) && fake_event_done(to) ? OK : NOT_READY;
 }
 
-// ---- modules: the fake understands one kernel, fill(pointer, words, value)
+// ---- memory that can't be parked, and graphs
+
+int cuMemAlloc_v2(dptr *p, size_t n) {
+	CONTEXT("cuMemAlloc");
+	return fake_alloc(p, n);
+}
+int cuMemFree_v2(dptr p) {
+	CONTEXT("cuMemFree");
+	fake_sync(NULL);
+	return fake_free(p);
+}
+int cuStreamBeginCapture_v2(void *s, int mode) {
+	CONTEXT("cuStreamBeginCapture");
+	return fake_capture_begin(s);
+}
+int cuStreamEndCapture(void *s, struct graph **g) {
+	CONTEXT("cuStreamEndCapture");
+	*g = fake_capture_end(s);
+	return OK;
+}
+int cuGraphInstantiateWithFlags(struct graph ***exec, struct graph *g, unsigned long long flags) {
+	CONTEXT("cuGraphInstantiate");
+	*exec = fake_graph_exec(g);
+	return OK;
+}
+int cuGraphLaunch(struct graph **exec, void *s) {
+	CONTEXT("cuGraphLaunch");
+	return fake_graph_launch(exec, s);
+}
+int cuGraphExecDestroy(struct graph **exec) {
+	CONTEXT("cuGraphExecDestroy");
+	return fake_graph_exec_free(exec);
+}
+int cuGraphDestroy(struct graph *g) {
+	CONTEXT("cuGraphDestroy");
+	fake_graph_drop(g);
+	return OK;
+}
+
+// ---- modules: the fake understands our own kernels
+
+static const char *const own[] = {[FILL] = "fill", [PATTERN] = "pattern", [COMPARE] = "compare", [SPIN] = "spin"};
 
 int cuModuleLoadData(void **m, const char *ptx) {
 	CONTEXT("cuModuleLoadData");
@@ -200,37 +241,68 @@ int cuModuleGetFunction(void **f, void *m, const char *name) {
 	char entry[128];
 	snprintf(entry, sizeof entry, ".entry %s(", name);
 	if (!strstr(m, entry)) return NOT_FOUND;
-	*f = strcmp(name, "fill") ? NULL : (void *)"fill";
-	return *f ? OK : NOT_FOUND;
+	for (int i = FILL; i <= SPIN; i++)
+		if (!strcmp(name, own[i])) {
+			*f = (void *)&own[i];
+			return OK;
+		}
+	return NOT_FOUND;
 }
 int cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, void *s, void **args, void **extra) {
 	CONTEXT("cuLaunchKernel");
-	work w = {.kind = KERNEL, .name = f, .np = 1, .writable = 1, .fill = 1};
+	const char *const *kernel = f;
+	work w = {.kind = KERNEL, .name = *kernel, .own = kernel - own, .np = 1};
 	w.dst = w.ptrs[0] = *(void **)args[0];
-	w.n = *(unsigned *)args[1];
-	w.value = *(int *)args[2];
+	switch (w.own) {
+	case FILL: // (pointer, words, value)
+		w.writable = 1;
+		w.n = *(unsigned *)args[1];
+		w.value = *(int *)args[2];
+		break;
+	case COMPARE: // (pointer, words, seed, count)
+		w.count = w.ptrs[w.np++] = *(void **)args[3];
+		// fall through
+	case PATTERN: // (pointer, words, seed)
+		w.n = *(uint64_t *)args[1];
+		w.seed = *(uint64_t *)args[2];
+		break;
+	}
 	return fake_submit(s, &w);
 }
 
-// ---- checkpoints: this process only
+// ---- checkpoints: any process has states, and all stays where it is
 
 enum { RUNNING, LOCKED, CHECKPOINTED };
-static int state;
+static struct { int pid, state; } processes[64];
+
+static int *state_of(int pid) {
+	for (int i = 0; pid > 0 && !kill(pid, 0) && i < 64; i++)
+		if (!processes[i].pid || processes[i].pid == pid) {
+			processes[i].pid = pid;
+			return &processes[i].state;
+		}
+	return NULL;
+}
 
 static int step(const char *name, int pid, const void *args, size_t reserved, int from, int to) {
 	CALL(name);
 	for (size_t i = reserved; args && i < 64; i++)
 		if (((const char *)args)[i]) return INVALID_VALUE;
-	if (pid != getpid()) return INVALID_VALUE;
-	if (state != from) return ILLEGAL_STATE;
-	state = to;
-	return OK;
+	fake_lock();
+	int *state = state_of(pid);
+	int e = !state ? INVALID_VALUE : *state != from ? ILLEGAL_STATE : OK;
+	if (!e) *state = to;
+	fake_unlock();
+	return e;
 }
 int cuCheckpointProcessLock(int pid, const void *a) { return step("cuCheckpointProcessLock", pid, a, 4, RUNNING, LOCKED); }
 int cuCheckpointProcessCheckpoint(int pid, const void *a) { return step("cuCheckpointProcessCheckpoint", pid, a, 0, LOCKED, CHECKPOINTED); }
 int cuCheckpointProcessRestore(int pid, const void *a) { return step("cuCheckpointProcessRestore", pid, a, 0, CHECKPOINTED, LOCKED); }
 int cuCheckpointProcessUnlock(int pid, const void *a) { return step("cuCheckpointProcessUnlock", pid, a, 0, LOCKED, RUNNING); }
 int cuCheckpointProcessGetState(int pid, int *s) {
-	*s = state;
-	return pid == getpid() ? OK : INVALID_VALUE;
+	fake_lock();
+	int *state = state_of(pid);
+	if (state) *s = *state;
+	fake_unlock();
+	return state ? OK : INVALID_VALUE;
 }

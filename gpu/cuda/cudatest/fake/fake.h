@@ -19,6 +19,8 @@ enum { MAX_PTRS = 32 };
 struct event;
 struct graph;
 enum { COPY, SET, KERNEL, RECORD, WAIT, GRAPH };
+// Our own kernels, as gpu/cuda/testdata/fill.cl and internal/gpucheck/kernels.cl have them. All others compute nothing.
+enum { OTHER, FILL, PATTERN, COMPARE, SPIN };
 typedef struct work {
 	int kind;
 	void *dst;
@@ -30,7 +32,9 @@ typedef struct work {
 	int np;
 	void *ptrs[MAX_PTRS];
 	unsigned writable; // bit i: ptrs[i] is written to
-	int fill;          // the kernel "fill" of our own is carried out: value to n words at dst
+	int own;           // FILL and so on: the kernel is carried out, on n words at dst
+	uint64_t seed;     // of the pattern that it writes or looks for
+	uint64_t *count;   // where it adds the words that differ
 	struct event *event;
 	unsigned long seq; // of the record that a wait waits for
 	struct graph *graph;
@@ -68,3 +72,6 @@ int fake_capturing(void *s);
 struct graph *fake_capture_end(void *s);
 void fake_graph_hold(struct graph *g);
 void fake_graph_drop(struct graph *g);
+struct graph **fake_graph_exec(struct graph *g);
+int fake_graph_launch(struct graph **exec, void *s);
+int fake_graph_exec_free(struct graph **exec);

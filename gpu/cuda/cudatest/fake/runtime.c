@@ -157,9 +157,7 @@ int cudaStreamEndCapture(void *s, struct graph **g) { CALL("cudaStreamEndCapture
 int cudaGraphDestroy(struct graph *g) { fake_graph_drop(g); return OK; }
 int cudaGraphInstantiate(struct graph ***exec, struct graph *g, unsigned long long flags) {
 	CALL("cudaGraphInstantiate");
-	fake_graph_hold(g);
-	*exec = malloc(sizeof **exec);
-	**exec = g;
+	*exec = fake_graph_exec(g);
 	return OK;
 }
 int cudaGraphExecUpdate(struct graph **exec, struct graph *g, void *info) {
@@ -170,15 +168,10 @@ int cudaGraphExecUpdate(struct graph **exec, struct graph *g, void *info) {
 	memset(info, 0, 8);
 	return OK;
 }
-int cudaGraphExecDestroy(struct graph **exec) {
-	fake_graph_drop(*exec);
-	free(exec);
-	return OK;
-}
+int cudaGraphExecDestroy(struct graph **exec) { return fake_graph_exec_free(exec); }
 int cudaGraphLaunch(struct graph **exec, void *s) {
 	CALL("cudaGraphLaunch");
-	work w = {.kind = GRAPH, .graph = *exec};
-	return fake_submit(s, &w);
+	return fake_graph_launch(exec, s);
 }
 
 // ---- kernels: they compute nothing, but every pointer that one is given is looked at

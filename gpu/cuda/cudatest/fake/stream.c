@@ -11,6 +11,7 @@ typedef struct graph { work *head, **tail; int refs; } graph;
 typedef struct stream { work *head, **tail; graph *capture; struct stream *next; } stream;
 
 static stream *streams;
+static int corrupt = -1; // how many more copies to the device go well before one does not
 static int failed; // what a copy met that touched memory which is gone: every later call returns it
 
 int fake_stale(void);
@@ -39,6 +40,13 @@ static stream *real(void *s) {
 }
 
 void *fake_stream_new(void) { return new_stream(); }
+
+// fake_corrupt has one copy to the device, after so many that go well, change a bit on the way.
+void fake_corrupt(int after) {
+	fake_lock();
+	corrupt = after;
+	fake_unlock();
+}
 
 // ---- carrying out
 
@@ -72,6 +80,7 @@ static void copy(const work *w) {
 		if (!memcmp(src, stale, sizeof stale)) fake_count("stale_reads", 1);
 	}
 	memmove(w->dst, src, w->n);
+	if (to == USABLE && from == FOREIGN && corrupt >= 0 && corrupt-- == 0) ((char *)w->dst)[w->n / 2] ^= 1;
 	fake_count("copies", 1);
 }
 
@@ -86,13 +95,28 @@ static void set(const work *w) {
 
 static void run_until(stream *s, event *e, unsigned long seq);
 
+static uint64_t pattern(uint64_t i, uint64_t seed) {
+	uint64_t x = (i + seed) * 0x9E3779B97F4A7C15ull;
+	return x ^ x >> 32;
+}
+
+static void compute(const work *w) {
+	size_t bytes = w->n * (w->own == FILL ? sizeof(int) : sizeof(uint64_t));
+	if (!bytes || fake_ptr(w->dst) != USABLE || fake_ptr((char *)w->dst + bytes - 1) != USABLE) return;
+	for (size_t i = 0; i < w->n; i++) switch (w->own) {
+		case FILL: ((int *)w->dst)[i] = w->value; break;
+		case PATTERN: ((uint64_t *)w->dst)[i] = pattern(i, w->seed); break;
+		case COMPARE: *w->count += ((uint64_t *)w->dst)[i] != pattern(i, w->seed); break;
+	}
+}
+
 static void run(const work *w) {
 	switch (w->kind) {
 	case COPY: copy(w); break;
 	case SET: set(w); break;
 	case KERNEL:
 		touch((void **)w->ptrs, w->np, w->writable, w->name);
-		for (size_t i = 0; w->fill && i < w->n && fake_ptr((int *)w->dst + i) == USABLE; i++) ((int *)w->dst)[i] = w->value;
+		compute(w);
 		fake_count("kernels", 1);
 		break;
 	case RECORD: w->event->done = w->seq; break;
@@ -249,4 +273,19 @@ void fake_graph_drop(graph *g) {
 		}
 	if (!g->refs) free(g);
 	fake_unlock();
+}
+graph **fake_graph_exec(graph *g) {
+	fake_graph_hold(g);
+	graph **exec = malloc(sizeof *exec);
+	*exec = g;
+	return exec;
+}
+int fake_graph_launch(graph **exec, void *s) {
+	work w = {.kind = GRAPH, .graph = *exec};
+	return fake_submit(s, &w);
+}
+int fake_graph_exec_free(graph **exec) {
+	fake_graph_drop(*exec);
+	free(exec);
+	return OK;
 }
