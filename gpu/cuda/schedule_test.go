@@ -129,21 +129,21 @@ func (s *schedule) step() {
 		s.load(name)
 		return
 	}
-	switch roll := s.rand.IntN(100); {
-	case roll < 40:
+	switch roll := s.rand.IntN(1000); {
+	case roll < 400:
 		s.wakeUp(m)
 		m.tokens(1 + s.rand.IntN(6))
-	case roll < 60:
+	case roll < 600:
 		m.park(All)
-	case roll < 65: // a part, and perhaps another later
+	case roll < 650: // a part, and perhaps another later
 		m.park(Kind(1 + s.rand.IntN(int(All))))
-	case roll < 80:
+	case roll < 800:
 		s.wakeUp(m)
-	case roll < 86:
+	case roll < 860:
 		s.beside(m)
-	case roll < 93:
+	case roll < 930:
 		s.fail(m)
-	case roll < 99:
+	case roll < 997:
 		m.free()
 	default:
 		s.crash(m)
