@@ -50,3 +50,38 @@ func TestAllowance(t *testing.T) {
 		t.Error("nil is a limit")
 	}
 }
+
+// TestTimeLeft: of the deadline and of all limits, whoever keeps them, it is the least.
+func TestTimeLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		if left, limited := functions.TimeLeft(t.Context()); limited {
+			t.Errorf("%v is left, and nothing limits it", left)
+		}
+		deadline, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+		defer cancel()
+		step, _, stopStep := functions.WithAllowance(deadline, 3*time.Second, errors.New("the step's"))
+		defer stopStep()
+		own, allowance, stopOwn := functions.WithAllowance(step, 5*time.Second, errors.New("the function's"))
+		defer stopOwn()
+		for what, tt := range map[string]struct {
+			ctx  context.Context
+			want time.Duration
+		}{
+			"the deadline":        {deadline, 4 * time.Second},
+			"an outer limit":      {own, 3 * time.Second},
+			"one of somebody":     {functions.WithTimeLeft(own, 2*time.Second), 2 * time.Second},
+			"a later of somebody": {functions.WithTimeLeft(own, time.Minute), 3 * time.Second},
+		} {
+			if left, limited := functions.TimeLeft(tt.ctx); !limited || left != tt.want {
+				t.Errorf("%s: %v is left, %v; want %v", what, left, limited, tt.want)
+			}
+		}
+		slow := functions.SinkFunc(func(context.Context, functions.Item) error { time.Sleep(time.Second); return nil })
+		if err := allowance.Sink(slow).Send(own, functions.Item{}); err != nil { // its own limit stands still, and no other
+			t.Error(err)
+		}
+		if left, _ := functions.TimeLeft(own); left != 2*time.Second {
+			t.Errorf("%v is left behind a slow reader, want 2s", left)
+		}
+	})
+}
