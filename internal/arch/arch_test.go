@@ -72,7 +72,8 @@ var rules = []rule{
 	{"internal/rolestest", nil, "it has tests only: they start the binary as it is"},
 	{"internal/arch", []string{"internal/testkit"}, "it looks at all, and links none"},
 	{"internal/bench", []string{""}, "a benchmark may look at everything"},
-	{"internal/gpucheck", []string{"functions!", "gpu/cuda!"}, "it runs where there is nothing but a driver"},
+	{"internal/samples", nil, "a leaf: it knows nothing of what is measured"},
+	{"internal/gpucheck", []string{"functions!", "gpu/cuda!", "internal/samples"}, "it runs where there is nothing but a driver"},
 	{"cmd", []string{""}, "wiring knows everything"},
 }
 

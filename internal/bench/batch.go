@@ -70,7 +70,7 @@ func benchBatch(ctx context.Context, rec *recorder) error {
 			if err := a.answer(ctx); err != nil {
 				return fmt.Errorf("%s, %d at once: %w", a.name, a.n, err)
 			}
-			to.add(fmt.Sprintf("%s, %d at once", a.name, a.n), "tokens/s", float64(a.n*batchAnswer)/time.Since(start).Seconds())
+			to.Add(fmt.Sprintf("%s, %d at once", a.name, a.n), "tokens/s", float64(a.n*batchAnswer)/time.Since(start).Seconds())
 		}
 		return nil
 	})

@@ -124,7 +124,7 @@ func (a cancelArm) round(ctx context.Context, rec *recorder) error {
 	}
 	waits.Wait()
 	for _, d := range freed {
-		rec.add(a.name, "us", float64(d)/1e3)
+		rec.Add(a.name, "us", float64(d)/1e3)
 	}
 	return errors.Join(failed...)
 }

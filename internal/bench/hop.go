@@ -132,13 +132,13 @@ func (a hopArm) block(ctx context.Context, rec *recorder, data []byte) error {
 			if err != nil {
 				return err
 			}
-			rec.add(fmt.Sprintf("%s: %d", a.name, n), "us", float64(took[n])/1e3)
+			rec.Add(fmt.Sprintf("%s: %d", a.name, n), "us", float64(took[n])/1e3)
 		}
 		hop := took[services] / services
 		if a.lines[services] == nil {
 			hop = (took[longChain] - took[1]) / (longChain - 1)
 		}
-		rec.add(a.name+": a hop", "us", float64(hop)/1e3)
+		rec.Add(a.name+": a hop", "us", float64(hop)/1e3)
 	}
 	return nil
 }
@@ -380,10 +380,10 @@ func (r *hopRig) blobs(ctx context.Context, rec *recorder) error {
 	data := r.data.Blobs[0].Data
 	start := time.Now()
 	copy(r.memcpyTo, data)
-	rec.add("1 MB blob: memcpy", "us", float64(time.Since(start))/1e3)
+	rec.Add("1 MB blob: memcpy", "us", float64(time.Since(start))/1e3)
 	start = time.Now()
 	functions.DigestOf(data)
-	rec.add("1 MB blob: digest", "us", float64(time.Since(start))/1e3)
+	rec.Add("1 MB blob: digest", "us", float64(time.Since(start))/1e3)
 	start = time.Now()
 	var got functions.Item
 	_, err := r.blob.Run(ctx, chains.Run{ID: "bench", Invoker: r.pools, In: functions.Items(r.data), Out: functions.SinkFunc(func(_ context.Context, it functions.Item) error {
@@ -393,6 +393,6 @@ func (r *hopRig) blobs(ctx context.Context, rec *recorder) error {
 	if err == nil && (len(got.Blobs) != 1 || got.Blobs[0].Digest != r.data.Blobs[0].Digest) {
 		err = errors.New("another blob came back")
 	}
-	rec.add("1 MB blob: a WASM step that reads it and writes it anew", "us", float64(time.Since(start))/1e3)
+	rec.Add("1 MB blob: a WASM step that reads it and writes it anew", "us", float64(time.Since(start))/1e3)
 	return err
 }

@@ -73,8 +73,8 @@ func benchLoad(ctx context.Context, rec *recorder) error {
 	if err != nil {
 		return err
 	}
-	rec.add("the struct as CBOR", "B", float64(len(cbor)))
-	rec.add("the struct as JSON", "B", float64(len(text)))
+	rec.Add("the struct as CBOR", "B", float64(len(cbor)))
+	rec.Add("the struct as JSON", "B", float64(len(text)))
 	rig, err := newHopRig(ctx, dir, func(c *coldstart.Config) { c.MaxInstances, c.Spare = loadPool, loadPool })
 	if err != nil {
 		return err
@@ -179,7 +179,7 @@ func (a loadArm) block(ctx context.Context, rec *recorder) error {
 		if err := a.call(ctx); err != nil {
 			return err
 		}
-		rec.add(a.name+": a call alone", "us", float64(time.Since(start))/1e3)
+		rec.Add(a.name+": a call alone", "us", float64(time.Since(start))/1e3)
 	}
 	start := time.Now()
 	for range loadBlock {
@@ -187,6 +187,6 @@ func (a loadArm) block(ctx context.Context, rec *recorder) error {
 			return err
 		}
 	}
-	rec.add(a.name+": back to back, per call", "us", float64(time.Since(start))/1e3/loadBlock)
+	rec.Add(a.name+": back to back, per call", "us", float64(time.Since(start))/1e3/loadBlock)
 	return nil
 }

@@ -18,7 +18,8 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
-	"text/tabwriter"
+
+	"github.com/catenary-run/catenary/internal/samples"
 )
 
 // bench is one benchmark: run records samples of each of its arms.
@@ -81,18 +82,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return errors.New("name a benchmark")
 	}
 	wanted := flags.Args()
-	var rows []row
+	var rows []samples.Row
 	for _, b := range benches() {
 		if !contains(wanted, b.name) {
 			continue
 		}
-		rec := &recorder{bench: b.name, out: stdout}
+		rec := &recorder{Set: samples.Set{Bench: b.name}, out: stdout}
 		fmt.Fprintf(stdout, "%s: %s\n", b.name, b.doc)
 		if err := b.run(ctx, rec); err != nil {
 			return fmt.Errorf("%s: %w", b.name, err)
 		}
 		rec.print()
-		rows = append(rows, rec.rows()...)
+		rows = append(rows, rec.Rows()...)
 	}
 	if len(rows) == 0 {
 		flags.Usage()
@@ -116,6 +117,3 @@ func contains(wanted []string, name string) bool {
 	}
 	return false
 }
-
-// tabs returns a writer that lines up columns.
-func tabs(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 0, 0, 2, ' ', 0) }

@@ -75,14 +75,14 @@ func benchPath(ctx context.Context, rec *recorder) error {
 				if err != nil {
 					return fmt.Errorf("%s, %s: %w", p.name, how.name, err)
 				}
-				rec.took(p.name+": woken "+how.name, took)
+				rec.Took(p.name+": woken "+how.name, took)
 			}
 		}
 	}
 	for _, p := range paths {
 		rec.ratio(p.name+": step by step / at once", p.name+": woken step by step", p.name+": woken at once")
 	}
-	rec.add("the slowest start-up alone", "ms", 800)
+	rec.Add("the slowest start-up alone", "ms", 800)
 	rec.ratio("clock, no image: woken at once / the slowest start-up", "clock, no image: woken at once", "the slowest start-up alone")
 	return nil
 }

@@ -136,7 +136,7 @@ func (a *resetArms) round(ctx context.Context, rec *recorder) error {
 }
 
 func (a *resetArms) took(rec *recorder, arm string, since time.Time) {
-	rec.add(a.name+": "+arm, "us", float64(time.Since(since))/1e3)
+	rec.Add(a.name+": "+arm, "us", float64(time.Since(since))/1e3)
 }
 
 func (a *resetArms) neverReset(ctx context.Context, rec *recorder) error {
@@ -159,7 +159,7 @@ func (a *resetArms) reset(ctx context.Context, rec *recorder) error {
 	}
 	a.took(rec, "catenary, call and reset", start)
 	a.took(rec, "catenary, the reset of it", called)
-	rec.add(a.name+": catenary, memory of the instance", "KiB", float64(a.inst.MemBytes())/1024)
+	rec.Add(a.name+": catenary, memory of the instance", "KiB", float64(a.inst.MemBytes())/1024)
 	return nil
 }
 
@@ -200,6 +200,6 @@ func (a *resetArms) newWasmtime(_ context.Context, rec *recorder) error {
 	if err != nil {
 		return err
 	}
-	rec.add(a.name+": wasmtime, new instance", "us", took[0])
+	rec.Add(a.name+": wasmtime, new instance", "us", took[0])
 	return nil
 }

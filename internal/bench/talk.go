@@ -15,6 +15,7 @@ import (
 	"github.com/catenary-run/catenary/examples/functions/voice"
 	"github.com/catenary-run/catenary/examples/voice/chain"
 	"github.com/catenary-run/catenary/functions/wav"
+	"github.com/catenary-run/catenary/internal/samples"
 	"github.com/catenary-run/catenary/internal/spoken"
 	"github.com/catenary-run/catenary/sdk"
 	"github.com/catenary-run/catenary/sdk/client"
@@ -191,10 +192,10 @@ func shares(rec *recorder, name string, events []spoken.Event, ended time.Time) 
 		if at < 0 {
 			return fmt.Errorf("nothing was told of %s", part.what)
 		}
-		rec.took(name+": streams, of which "+part.what, events[at].At.Sub(from))
+		rec.Took(name+": streams, of which "+part.what, events[at].At.Sub(from))
 		from = events[at].At
 	}
-	rec.took(name+": streams, "+firstAudio, from.Sub(ended))
+	rec.Took(name+": streams, "+firstAudio, from.Sub(ended))
 	return nil
 }
 
@@ -203,7 +204,7 @@ func shares(rec *recorder, name string, events []spoken.Event, ended time.Time) 
 func (t *talker) stepByStep(ctx context.Context, rec *recorder, name string, question []byte, push bool) error {
 	took := func(what string, since time.Time) time.Time {
 		now := time.Now()
-		rec.took(name+": step by step, "+what, now.Sub(since))
+		rec.Took(name+": step by step, "+what, now.Sub(since))
 		return now
 	}
 	clip, ended := append(wav.Header(spoken.SampleHz, 1, int64(len(question))), question...), time.Now()
@@ -302,8 +303,8 @@ func (t *talker) interrupt(ctx context.Context, rec *recorder) error {
 			last = e.At
 		}
 		if e.Over {
-			rec.took("interrupt: until the caller is told that the turn is over", e.At.Sub(begin))
-			rec.took("interrupt: until the last audio of the turn", max(0, last.Sub(begin)))
+			rec.Took("interrupt: until the caller is told that the turn is over", e.At.Sub(begin))
+			rec.Took("interrupt: until the last audio of the turn", max(0, last.Sub(begin)))
 		}
 		return e.Over
 	})
@@ -327,7 +328,7 @@ func (t *talker) speakOver(ctx context.Context, rec *recorder) error {
 	saying.Go(func() { _ = v.Say(ctx, t.questions[shortQuestion], true) })
 	return until(v, func(e spoken.Event) bool {
 		if e.Over {
-			rec.took("spoken over: from the first sample until the caller is told that the turn is over", e.At.Sub(begin))
+			rec.Took("spoken over: from the first sample until the caller is told that the turn is over", e.At.Sub(begin))
 		}
 		return e.Over
 	})
@@ -398,7 +399,7 @@ func fall(w io.Writer, events []spoken.Event, end time.Time) {
 	}
 	spans[0].from, spans[0].to = spans[1].from, end
 	first, last := spans[0].from, spans[4].to
-	table := tabs(w)
+	table := samples.Table(w)
 	for _, s := range spans {
 		at := func(t time.Time) int {
 			return int(int64(width-1) * int64(t.Sub(first)) / int64(max(1, last.Sub(first))))

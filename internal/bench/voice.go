@@ -115,12 +115,12 @@ func benchVoice(ctx context.Context, rec *recorder) error {
 		if err := v.restart(); err != nil {
 			return err
 		}
-		rec.took("server: stop, start, listen", time.Since(start))
+		rec.Took("server: stop, start, listen", time.Since(start))
 		server, _, err := v.memory()
 		if err != nil {
 			return err
 		}
-		rec.add("memory: server that was just started", "MiB", server)
+		rec.Add("memory: server that was just started", "MiB", server)
 		if err := v.ask(ctx, rec, "cold", speech); err != nil {
 			return err
 		}
@@ -133,8 +133,8 @@ func benchVoice(ctx context.Context, rec *recorder) error {
 		if err != nil {
 			return err
 		}
-		rec.add("memory: server, warm", "MiB", server)
-		rec.add("memory: plugin and worker, warm", "MiB", children)
+		rec.Add("memory: server, warm", "MiB", server)
+		rec.Add("memory: plugin and worker, warm", "MiB", children)
 	}
 	rec.ratio("cold / warm: to the first audio", "cold: to the first audio", "warm: to the first audio")
 	return nil
@@ -146,12 +146,12 @@ func (v *voiceServer) ask(ctx context.Context, rec *recorder, how string, speech
 	if err != nil {
 		return err
 	}
-	rec.took(how+": whole answer, as the caller sees it", time.Since(start))
-	rec.took(how+": to the first audio", a.Timings["speak"].Start+a.Timings["speak"].FirstItem)
+	rec.Took(how+": whole answer, as the caller sees it", time.Since(start))
+	rec.Took(how+": to the first audio", a.Timings["speak"].Start+a.Timings["speak"].FirstItem)
 	for _, step := range []string{"resample-clip", "transcribe", "answer", "speak"} {
 		t := a.Timings[step]
-		rec.took(how+": "+step+", wake", t.Wake)
-		rec.took(how+": "+step+", first item", t.FirstItem)
+		rec.Took(how+": "+step+", wake", t.Wake)
+		rec.Took(how+": "+step+", first item", t.FirstItem)
 	}
 	return nil
 }
@@ -191,10 +191,10 @@ func benchConfidence(ctx context.Context, rec *recorder) error {
 				if list.counts(heard.Text == "" || heard.Confidence < accepted) {
 					counted++
 				}
-				rec.add("confidence of "+name, "0 to 1", heard.Confidence)
+				rec.Add("confidence of "+name, "0 to 1", heard.Confidence)
 			}
 		}
-		rec.add(fmt.Sprintf("%s, of %d", list.arm, all), "%", 100*float64(counted)/float64(all))
+		rec.Add(fmt.Sprintf("%s, of %d", list.arm, all), "%", 100*float64(counted)/float64(all))
 	}
 	return nil
 }

@@ -76,8 +76,8 @@ func parked(ctx context.Context, rec *recorder, dir, file string, m *functions.M
 		if err := answer(ctx, inst); err != nil {
 			return err
 		}
-		rec.took("parked: catenary", time.Since(start))
-		rec.took("parked: catenary, instance ready", ready)
+		rec.Took("parked: catenary", time.Since(start))
+		rec.Took("parked: catenary, instance ready", ready)
 		inst.Close()
 		if i%10 != 0 { // the other arm takes some hundred times longer
 			continue
@@ -87,11 +87,11 @@ func parked(ctx context.Context, rec *recorder, dir, file string, m *functions.M
 		if err != nil {
 			return err
 		}
-		rec.took("parked: plain wazero, start-up done", time.Since(start))
+		rec.Took("parked: plain wazero, start-up done", time.Since(start))
 		if err := base.answer(ctx, mod); err != nil {
 			return err
 		}
-		rec.took("parked: plain wazero", time.Since(start))
+		rec.Took("parked: plain wazero", time.Since(start))
 		mod.Close(ctx)
 	}
 	return nil
@@ -126,7 +126,7 @@ func cold(ctx context.Context, rec *recorder, dir, file string, m *functions.Man
 			if err := cmd.Run(); err != nil {
 				return fmt.Errorf("%s: %w", arm, err)
 			}
-			rec.took("cold: "+arm, time.Since(start))
+			rec.Took("cold: "+arm, time.Since(start))
 		}
 	}
 	return nil

@@ -112,8 +112,8 @@ func (l *lab) checkStall(ctx context.Context, rec *recorder, size int64) (err er
 			steps []time.Duration
 		}{{"alone", alone}, {"beside a wake", woken}, {"beside a park", parked}} {
 			slices.Sort(arm.steps)
-			to.took("median step "+arm.name, arm.steps[len(arm.steps)/2])
-			to.took("longest step "+arm.name, arm.steps[len(arm.steps)-1])
+			to.Took("median step "+arm.name, arm.steps[len(arm.steps)/2])
+			to.Took("longest step "+arm.name, arm.steps[len(arm.steps)-1])
 		}
 		return nil
 	})
@@ -227,11 +227,11 @@ func (l *lab) checkCycles(ctx context.Context, rec *recorder, size int64) (err e
 			return err
 		}
 		if i < quarter {
-			rec.took("wake, first quarter", took)
+			rec.Took("wake, first quarter", took)
 		}
 		if i >= l.cycles-quarter {
-			rec.took("wake, last quarter", took)
-			rec.add("memory lost by the last quarter", "MB", float64(before-free)/1e6)
+			rec.Took("wake, last quarter", took)
+			rec.Add("memory lost by the last quarter", "MB", float64(before-free)/1e6)
 		}
 	}
 	return nil

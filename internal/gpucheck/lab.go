@@ -11,6 +11,7 @@ import (
 
 	"github.com/catenary-run/catenary/functions"
 	"github.com/catenary-run/catenary/gpu/cuda"
+	"github.com/catenary-run/catenary/internal/samples"
 )
 
 //go:embed kernels.ptx
@@ -98,19 +99,12 @@ func (l *lab) checks() []check {
 
 // rounds calls do some times to get warm, with a recorder that is thrown away, and then as often as was asked for.
 func (l *lab) rounds(ctx context.Context, rec *recorder, do func(*recorder) error) error {
-	for i := range warm + l.repeats {
+	return samples.Rounds(warm, l.repeats, rec, &recorder{}, func(to *recorder) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		to := rec
-		if i < warm {
-			to = &recorder{}
-		}
-		if err := do(to); err != nil {
-			return err
-		}
-	}
-	return nil
+		return do(to)
+	})
 }
 
 // launch hands in a kernel that goes over size bytes.

@@ -24,6 +24,7 @@ import (
 
 	"github.com/catenary-run/catenary/functions"
 	"github.com/catenary-run/catenary/gpu/cuda"
+	"github.com/catenary-run/catenary/internal/samples"
 )
 
 // Exit codes besides 0.
@@ -130,17 +131,17 @@ func checkAll(ctx context.Context, o options, stdout io.Writer) error {
 	fmt.Fprintf(stdout, "%s, CUDA %s\n", r.Device.Name, r.Device.CUDA)
 	var failed error
 	for _, c := range l.checks() {
-		rec := &recorder{bench: c.name}
+		rec := &recorder{Set: samples.Set{Bench: c.name}}
 		switch err := l.lost; {
 		case err != nil:
 			rec.leaveOut("", "the device failed before: %v", err)
 		default:
 			err = c.run(ctx, rec)
 			if errors.Is(err, functions.ErrMemoryLimit) {
-				rec.reset()
+				rec.Clear()
 				rec.leaveOut("", "%v", err)
 			} else if err != nil {
-				rec.reset()
+				rec.Clear()
 				err = fmt.Errorf("%s: %w", c.name, err)
 				r.Faults = append(r.Faults, err.Error())
 				failed = errors.Join(failed, err)
@@ -153,7 +154,7 @@ func checkAll(ctx context.Context, o options, stdout io.Writer) error {
 			return context.Cause(ctx)
 		}
 		rec.print(stdout, c.doc)
-		r.Rows = append(r.Rows, rec.rows()...)
+		r.Rows = append(r.Rows, rec.Rows()...)
 		r.LeftOut = append(r.LeftOut, rec.left...)
 	}
 	if l.lost == nil {

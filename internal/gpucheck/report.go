@@ -8,16 +8,18 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+
+	"github.com/catenary-run/catenary/internal/samples"
 )
 
 // report is the file that is written.
 type report struct {
-	Device  device    `json:"device"`
-	Host    host      `json:"host"`
-	Rows    []row     `json:"rows"`
-	LeftOut []leftOut `json:"left_out"`
-	Goals   []verdict `json:"goals"`
-	Faults  []string  `json:"faults"` // wrong bytes, and calls that failed
+	Device  device        `json:"device"`
+	Host    host          `json:"host"`
+	Rows    []samples.Row `json:"rows"`
+	LeftOut []leftOut     `json:"left_out"`
+	Goals   []verdict     `json:"goals"`
+	Faults  []string      `json:"faults"` // wrong bytes, and calls that failed
 }
 
 type device struct {
@@ -44,7 +46,7 @@ func newReport(l *lab) *report {
 		Device: device{Name: d.Name, UUID: d.UUID, Bus: d.Bus, MemBytes: d.MemBytes, Compute: fmt.Sprintf("%d.%d", d.Major, d.Minor),
 			CUDA: fmt.Sprintf("%d.%d", v/1000, v%1000/10), Driver: firstLine("/proc/driver/nvidia/version")},
 		Host: host{CPUs: runtime.NumCPU(), FreeBytes: free},
-		Rows: []row{}, LeftOut: []leftOut{}, Faults: []string{},
+		Rows: []samples.Row{}, LeftOut: []leftOut{}, Faults: []string{},
 	}
 }
 
