@@ -2,6 +2,7 @@ package functions
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
@@ -11,7 +12,8 @@ type Allowance struct {
 	outer *Allowance // of the context that it was made for; nil if there was none
 	limit time.Duration
 	begun time.Time
-	waits WaitClock // in which it stands still
+	waits WaitClock  // in which it stands still
+	mu    sync.Mutex // held while timer and waits are brought in line
 	timer *time.Timer
 }
 
@@ -32,15 +34,28 @@ func (a *Allowance) Sink(out Sink) Sink {
 		return out
 	}
 	return SinkFunc(func(ctx context.Context, it Item) error {
-		a.timer.Stop()
-		a.waits.Begin()
-		defer func() {
-			a.waits.End()
-			left, _ := a.Left()
-			a.timer.Reset(left)
-		}()
+		a.pause()
+		defer a.resume()
 		return out.Send(ctx, it)
 	})
+}
+
+func (a *Allowance) pause() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.waits.Begin()
+	a.timer.Stop()
+}
+
+// resume lets the limit run again, unless somebody else still waits.
+func (a *Allowance) resume() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.waits.End()
+	if !a.waits.Waits().Now {
+		left, _ := a.Left()
+		a.timer.Reset(left)
+	}
 }
 
 // Left returns how much time is left, and false if nothing limits it.

@@ -3,6 +3,7 @@ package functions_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,6 +34,20 @@ func TestAllowance(t *testing.T) {
 			t.Error(err)
 		}
 		has(600 * time.Millisecond)
+		// Of two that wait at the same time, the one that ends first does not let it run.
+		var both sync.WaitGroup
+		for _, d := range []time.Duration{time.Minute, time.Hour} {
+			both.Go(func() {
+				if err := wait(d).Send(ctx, functions.Item{}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		both.Wait()
+		has(600 * time.Millisecond)
+		if ctx.Err() != nil {
+			t.Errorf("ended while it stood still: %v", context.Cause(ctx))
+		}
 		time.Sleep(599 * time.Millisecond)
 		synctest.Wait()
 		if ctx.Err() != nil {

@@ -7,11 +7,8 @@ import (
 	"strings"
 
 	"github.com/catenary-run/catenary/functions"
+	catenaryv1 "github.com/catenary-run/catenary/gateway/catenary/v1"
 )
-
-// headerCaller names on whose behalf a run is asked for, at every door. The server takes its word: who may say what is
-// decided by what stands before it.
-const headerCaller = "Catenary-Caller"
 
 // maxCaller is the longest name of a caller, in bytes: an address for mail, or a digest in hex.
 const maxCaller = 128
@@ -21,16 +18,16 @@ type callerKey struct{}
 // withCaller returns the context of a request with the caller that it names. The error wraps functions.ErrInvalid if that
 // is no name, or if there are two: what stands before the server has to replace what its own callers say.
 func withCaller(r *http.Request) (context.Context, error) {
-	names := r.Header.Values(headerCaller)
+	names := r.Header.Values(catenaryv1.CallerHeader)
 	if len(names) == 0 {
 		return r.Context(), nil
 	}
 	name := names[0]
 	switch {
 	case len(names) > 1:
-		return nil, fmt.Errorf("%w: header %s is there %d times; once is enough", functions.ErrInvalid, headerCaller, len(names))
+		return nil, fmt.Errorf("%w: header %s is there %d times; once is enough", functions.ErrInvalid, catenaryv1.CallerHeader, len(names))
 	case name == "" || len(name) > maxCaller || strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c > '~' }):
-		return nil, fmt.Errorf("%w: header %s: %q is not a name of 1 to %d characters of ASCII without blanks", functions.ErrInvalid, headerCaller, clip(name), maxCaller)
+		return nil, fmt.Errorf("%w: header %s: %q is not a name of 1 to %d characters of ASCII without blanks", functions.ErrInvalid, catenaryv1.CallerHeader, clip(name), maxCaller)
 	}
 	return context.WithValue(r.Context(), callerKey{}, name), nil
 }

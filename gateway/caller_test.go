@@ -38,7 +38,7 @@ func TestDoors_TellTheCaller(t *testing.T) {
 	named := func(ctx context.Context, caller string) context.Context {
 		ctx, info := connect.NewClientContext(ctx)
 		if caller != "" {
-			info.RequestHeader().Set(headerCaller, caller)
+			info.RequestHeader().Set(catenaryv1.CallerHeader, caller)
 		}
 		return ctx
 	}
@@ -46,7 +46,7 @@ func TestDoors_TellTheCaller(t *testing.T) {
 		return func(t *testing.T, caller string) {
 			header := []string{"Accept", accept}
 			if caller != "" {
-				header = append(header, headerCaller, caller)
+				header = append(header, catenaryv1.CallerHeader, caller)
 			}
 			if got := w.curl(t, "POST", "/chains/letters", "text/plain", []byte("x"), header...); got.status != 200 {
 				t.Errorf("%+v", got)
@@ -59,7 +59,7 @@ func TestDoors_TellTheCaller(t *testing.T) {
 		"WebSocket": func(t *testing.T, caller string) {
 			header := http.Header{}
 			if caller != "" {
-				header.Set(headerCaller, caller)
+				header.Set(catenaryv1.CallerHeader, caller)
 			}
 			conn, _, err := websocket.Dial(t.Context(), strings.Replace(w.url, "http", "ws", 1)+"/chains/letters", &websocket.DialOptions{HTTPHeader: header})
 			if err != nil {
@@ -114,7 +114,7 @@ func TestDoors_TellTheCaller(t *testing.T) {
 func TestCaller_Names(t *testing.T) {
 	w := newWorld(t, nil)
 	for _, name := range []string{"", "ann smith", "änn", "a\tb", strings.Repeat("x", maxCaller+1)} {
-		got := w.curl(t, "POST", "/chains/shout", "text/plain", []byte("x"), headerCaller, name)
+		got := w.curl(t, "POST", "/chains/shout", "text/plain", []byte("x"), catenaryv1.CallerHeader, name)
 		if got.status != http.StatusBadRequest || got.code(t) != "invalid_argument" {
 			t.Errorf("%q: %+v", name, got)
 		}
@@ -123,7 +123,7 @@ func TestCaller_Names(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header = http.Header{headerCaller: {"ann", "bob"}, "Content-Type": {"text/plain"}}
+	req.Header = http.Header{catenaryv1.CallerHeader: {"ann", "bob"}, "Content-Type": {"text/plain"}}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +132,7 @@ func TestCaller_Names(t *testing.T) {
 	if resp.StatusCode != http.StatusBadRequest {
 		t.Errorf("two names: %s", resp.Status)
 	}
-	if got := w.curl(t, "POST", "/chains/shout", "text/plain", []byte("x"), headerCaller, strings.Repeat("x", maxCaller)); got.body != "X" {
+	if got := w.curl(t, "POST", "/chains/shout", "text/plain", []byte("x"), catenaryv1.CallerHeader, strings.Repeat("x", maxCaller)); got.body != "X" {
 		t.Errorf("the longest name: %+v", got)
 	}
 }

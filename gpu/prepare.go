@@ -88,9 +88,14 @@ func (r *Runtime) prepare(ctx context.Context, ref functions.Ref) error {
 	return nil
 }
 
+// oneToken is what a model is asked to prove that it can answer.
+func oneToken() functions.Generation {
+	return functions.Generation{Messages: []functions.Message{{Role: "user", Content: "hello"}}, MaxTokens: 1}
+}
+
 // prepareEndpoint asks an endpoint's model for one token.
 func (r *Runtime) prepareEndpoint(ctx context.Context, ref functions.Ref) error {
-	tokens, err := r.Generate(ctx, ref, functions.Generation{Messages: []functions.Message{{Role: "user", Content: "hello"}}, MaxTokens: 1})
+	tokens, err := r.Generate(ctx, ref, oneToken())
 	if err != nil {
 		return err
 	}
@@ -112,9 +117,9 @@ func try(ctx context.Context, w *worker, req *gpuv1.LoadRequest) error {
 	_, err := w.client.Load(ctx, req)
 	if err == nil {
 		var stream gpuv1.Worker_GenerateClient
-		stream, err = generate(ctx, w, &gpuv1.GenerateRequest{
-			Id: req.GetId(), Messages: []*gpuv1.Message{{Role: "user", Content: "hello"}}, MaxTokens: 1, Credit: 1,
-		})
+		one := gpuv1.NewGenerateRequest(oneToken())
+		one.Id, one.Credit = req.GetId(), 1
+		stream, err = generate(ctx, w, one)
 		for err == nil {
 			_, err = stream.Recv()
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -179,24 +178,8 @@ func (r *Runtime) explain(ctx context.Context, w *worker, m *model, err error) e
 }
 
 func request(l *lease, req functions.Generation) *gpuv1.GenerateRequest {
-	out := &gpuv1.GenerateRequest{
-		Id:          string(l.model.ref.Digest),
-		Slot:        int32(l.slot),
-		Session:     l.session,
-		Caller:      req.Caller,
-		Credit:      window,
-		MaxTokens:   int32(min(max(req.MaxTokens, math.MinInt32), 1<<30)),
-		Temperature: req.Temperature,
-		TopK:        int32(min(max(req.TopK, math.MinInt32), math.MaxInt32)),
-		TopP:        req.TopP,
-		MinP:        req.MinP,
-		Repetition:  req.Repetition,
-		Seed:        req.Seed,
-		Stop:        req.Stop,
-	}
-	for _, msg := range req.Messages {
-		out.Messages = append(out.Messages, &gpuv1.Message{Role: msg.Role, Content: msg.Content})
-	}
+	out := gpuv1.NewGenerateRequest(req)
+	out.Id, out.Slot, out.Session, out.Credit = string(l.model.ref.Digest), int32(l.slot), l.session, window
 	return out
 }
 

@@ -1,11 +1,5 @@
 package cuda
 
-import (
-	"fmt"
-
-	"github.com/catenary-run/catenary/functions"
-)
-
 // Account watches whether memory goes away past the space. Other processes on the device disturb it.
 type Account struct {
 	space *Space
@@ -54,8 +48,5 @@ func (a *Account) Check(model string, slack int64) error {
 	if len(untagged) > 0 {
 		a.space.refuse(model, "the engine took memory on a thread that nobody told us of: %v", untagged)
 	}
-	if m := a.space.model(model); m.reason != "" {
-		return fmt.Errorf("%w: model %q can't be parked: %s", functions.ErrInvalid, model, m.reason)
-	}
-	return nil
+	return cantPark(model, a.space.model(model).reason)
 }

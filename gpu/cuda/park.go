@@ -28,8 +28,8 @@ func (s *Space) move(model string, kinds Kind, mapped bool) (m *resident, blocks
 		m.move.Unlock()
 		return nil, nil, nil, err
 	}
-	for _, b := range s.blocks {
-		if b.tag.Model == model && b.tag.Kind&kinds != 0 && b.mapped == mapped {
+	for b := range s.of(model) {
+		if b.tag.Kind&kinds != 0 && b.mapped == mapped {
 			blocks = append(blocks, b)
 		}
 	}

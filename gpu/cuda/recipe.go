@@ -27,8 +27,8 @@ func (s *Space) SetRecipe(model string, parts []Part) error {
 	defer s.mu.Unlock()
 	recipe := map[Addr][]Part{}
 	for _, p := range parts {
-		for _, b := range s.blocks {
-			if b.tag.Model != model || b.engine || len(p.Bytes) == 0 || p.end() <= b.at || p.At >= b.at+Addr(b.size) {
+		for b := range s.of(model) {
+			if b.engine || len(p.Bytes) == 0 || p.end() <= b.at || p.At >= b.at+Addr(b.size) {
 				continue
 			}
 			if p.At < b.at || p.end() > b.at+Addr(b.size) {

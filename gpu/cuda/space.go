@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"fmt"
+	"iter"
 	"runtime"
 	"sync"
 
@@ -135,10 +136,21 @@ func (s *Space) model(name string) *resident {
 	return m
 }
 
+// of goes over the blocks of a model. The caller holds mu.
+func (s *Space) of(model string) iter.Seq[*block] {
+	return func(yield func(*block) bool) {
+		for _, b := range s.blocks {
+			if b.tag.Model == model && !yield(b) {
+				return
+			}
+		}
+	}
+}
+
 // parked reports whether a block of the model has no memory. The caller holds mu.
 func (s *Space) parked(model string) bool {
-	for _, b := range s.blocks {
-		if b.tag.Model == model && !b.mapped {
+	for b := range s.of(model) {
+		if !b.mapped {
 			return true
 		}
 	}
@@ -169,10 +181,7 @@ func (s *Space) parkable(model string) error {
 	case m.reason != "":
 		reason = m.reason
 	default:
-		for _, b := range s.blocks {
-			if b.tag.Model != model {
-				continue
-			}
+		for b := range s.of(model) {
 			if b.lent {
 				reason = "the engine holds on to some of its memory"
 			}
@@ -181,6 +190,11 @@ func (s *Space) parkable(model string) error {
 			}
 		}
 	}
+	return cantPark(model, reason)
+}
+
+// cantPark is the error for a reason, or nil if there is none.
+func cantPark(model, reason string) error {
 	if reason == "" {
 		return nil
 	}
@@ -198,10 +212,7 @@ func (s *Space) Footprint(model string) map[Kind]Held {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := map[Kind]Held{}
-	for _, b := range s.blocks {
-		if b.tag.Model != model {
-			continue
-		}
+	for b := range s.of(model) {
 		h := all[b.tag.Kind]
 		if b.mapped {
 			h.Mapped += b.size
@@ -229,10 +240,8 @@ func (s *Space) mappedBytes() int64 {
 func (s *Space) Forget(model string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, b := range s.blocks {
-		if b.tag.Model == model {
-			return fmt.Errorf("%w: model %s still has %d bytes at %#x", functions.ErrConflict, model, b.size, b.at)
-		}
+	for b := range s.of(model) {
+		return fmt.Errorf("%w: model %s still has %d bytes at %#x", functions.ErrConflict, model, b.size, b.at)
 	}
 	delete(s.models, model)
 	return nil

@@ -46,11 +46,8 @@ func (m *Model) takePrefix(slot, reused, head int, prompt []llama.Token) (read i
 		return reused, false, nil
 	}
 	p := &m.prefix
-	if kept := len(p.kept); kept == head && slices.Equal(p.kept, prompt[:head]) {
-		if _, err := llama.MemorySeqRm(m.memory, llama.SeqId(slot), whole, whole); err != nil {
-			return 0, false, wrap(err)
-		}
-		if err := llama.MemorySeqCp(m.memory, m.prefixSeq(), llama.SeqId(slot), whole, whole); err != nil {
+	if slices.Equal(p.kept, prompt[:head]) {
+		if err := m.replace(llama.SeqId(slot), m.prefixSeq()); err != nil {
 			return 0, false, wrap(err)
 		}
 		m.seqs[slot] = sequence{past: slices.Clone(p.kept), used: true}
@@ -67,10 +64,7 @@ func (m *Model) takePrefix(slot, reused, head int, prompt []llama.Token) (read i
 // keepPrefix keeps all that a slot has read.
 func (m *Model) keepPrefix(slot int) error {
 	m.prefix = prefix{}
-	if _, err := llama.MemorySeqRm(m.memory, m.prefixSeq(), whole, whole); err != nil {
-		return err
-	}
-	if err := llama.MemorySeqCp(m.memory, llama.SeqId(slot), m.prefixSeq(), whole, whole); err != nil {
+	if err := m.replace(m.prefixSeq(), llama.SeqId(slot)); err != nil {
 		return err
 	}
 	m.prefix.kept = slices.Clone(m.seqs[slot].past)

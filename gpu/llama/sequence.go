@@ -48,10 +48,15 @@ func (m *Model) wipe(slot int) error {
 	// MemorySeqRm only marks places as free. To copy a sequence that was never used replaces the whole buffer by its own,
 	// and that holds zeros. The library does it before the next decode, whoever's that is. Memory that is not made of keys
 	// and values, a recurrent model's, has nothing to copy then, and zeros what was marked free when it is used again.
-	if _, err := llama.MemorySeqRm(m.memory, llama.SeqId(slot), whole, whole); err != nil {
+	return m.replace(llama.SeqId(slot), m.spare())
+}
+
+// replace gives a sequence all of another one's data, in place of its own.
+func (m *Model) replace(seq, by llama.SeqId) error {
+	if _, err := llama.MemorySeqRm(m.memory, seq, whole, whole); err != nil {
 		return err
 	}
-	return llama.MemorySeqCp(m.memory, m.spare(), llama.SeqId(slot), whole, whole)
+	return llama.MemorySeqCp(m.memory, by, seq, whole, whole)
 }
 
 // spare is the sequence beyond the slots, in which nothing is ever decoded.

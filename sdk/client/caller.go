@@ -3,6 +3,8 @@ package client
 import (
 	"cmp"
 	"net/http"
+
+	catenaryv1 "github.com/catenary-run/catenary/gateway/catenary/v1"
 )
 
 // As returns a client of the same server that asks on behalf of a caller, such as a user of the app: callers get equal
@@ -30,6 +32,6 @@ type named struct {
 // RoundTrip implements http.RoundTripper.
 func (n named) RoundTrip(req *http.Request) (*http.Response, error) {
 	req = req.Clone(req.Context()) // it is not ours
-	req.Header.Set("Catenary-Caller", n.caller)
+	req.Header.Set(catenaryv1.CallerHeader, n.caller)
 	return n.next.RoundTrip(req)
 }

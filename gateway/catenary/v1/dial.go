@@ -6,6 +6,10 @@ import (
 	"time"
 )
 
+// CallerHeader names on whose behalf a run is asked for, at every door. The server takes its word: who may say what is
+// decided by what stands before it.
+const CallerHeader = "Catenary-Caller"
+
 // A peer that is gone without a word is found by a ping that is not answered: after both times at most.
 const (
 	pingAfter   = 10 * time.Second
